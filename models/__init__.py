@@ -1,0 +1,1 @@
+"""Statistical models: closed forms, labels, calibration and predictors; no HTTP, no SQL."""

@@ -1,0 +1,1 @@
+"""Fitted parameters on disk: their manifest, and loading with a digest check."""

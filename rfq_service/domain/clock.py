@@ -1,0 +1,90 @@
+"""Time comes in as an argument or through this protocol; nothing in the core reads a clock by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+from rfq_service.domain.errors import ErrorCode, RfqError
+from rfq_service.domain.units import NS_PER_S
+
+_TIMESTAMP_FRACTION_DIGITS = 9
+_EPOCH_ORDINAL = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+
+
+class Clock(Protocol):
+    """Two clocks: one to record with, one to measure with (PITFALLS: wall clocks jump)."""
+
+    def now_ns(self) -> int:
+        """UTC wall time in nanoseconds: for records only."""
+
+    def monotonic_ns(self) -> int:
+        """Monotonic nanoseconds: for durations and deadlines."""
+
+
+class SimClock:
+    """A clock that moves only when told to; both readings advance together."""
+
+    def __init__(self, start_ns: int) -> None:
+        self._now_ns = start_ns
+
+    def now_ns(self) -> int:
+        """UTC wall time in nanoseconds."""
+        return self._now_ns
+
+    def monotonic_ns(self) -> int:
+        """The same instant, as a monotonic reading."""
+        return self._now_ns
+
+    def advance(self, by_ns: int) -> None:
+        """Move forward by ``by_ns`` nanoseconds."""
+        self._now_ns += by_ns
+
+
+def format_timestamp(time_ns: int) -> str:
+    """RFC 3339 in UTC with nine fraction digits: ``2024-07-23T15:39:43.854663000Z``."""
+    seconds, fraction_ns = divmod(time_ns, NS_PER_S)
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{fraction_ns:09d}Z"
+
+
+def parse_timestamp(text: str, field: str = "") -> int:
+    """UTC nanoseconds of an RFC 3339 time with an offset and at most nine fraction digits.
+
+    Raises:
+        RfqError: ``INVALID_FIELD`` for anything else, naive times and years outside 1970…2200 included.
+    """
+    head, fraction, offset = _split_timestamp(text, field)
+    try:
+        moment = datetime.fromisoformat(head + offset)
+        utc = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _timestamp_error(field) from None
+    if moment.tzinfo is None or not 1970 <= utc.year <= 2200:
+        raise _timestamp_error(field)
+    days = utc.toordinal() - _EPOCH_ORDINAL
+    seconds = ((days * 24 + utc.hour) * 60 + utc.minute) * 60 + utc.second
+    return seconds * NS_PER_S + int(fraction.ljust(_TIMESTAMP_FRACTION_DIGITS, "0") or "0")
+
+
+def _split_timestamp(text: str, field: str) -> tuple[str, str, str]:
+    """Split into date-time without fraction, fraction digits and offset."""
+    head, rest = text[:19], text[19:]
+    fraction = ""
+    if rest.startswith("."):
+        digits = len(rest) - 1 - len(rest[1:].lstrip("0123456789"))
+        fraction, rest = rest[1 : 1 + digits], rest[1 + digits :]
+        if not fraction:
+            raise _timestamp_error(field)
+    well_formed = text.isascii() and len(head) == 19 and head[10:11] in ("T", "t") and rest
+    if not well_formed or len(fraction) > _TIMESTAMP_FRACTION_DIGITS:
+        raise _timestamp_error(field)
+    offset = "+00:00" if rest in ("Z", "z") else rest
+    if len(offset) != 6 or offset[0] not in "+-" or offset[3] != ":":
+        raise _timestamp_error(field)
+    return head, fraction, offset
+
+
+def _timestamp_error(field: str) -> RfqError:
+    return RfqError(
+        ErrorCode.INVALID_FIELD, "must be an RFC 3339 time with an offset, as 2026-01-31T09:30:00.000000000Z", field
+    )

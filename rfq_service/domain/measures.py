@@ -1,0 +1,41 @@
+"""One formula each (DESIGN §3; signs in the glossary): s = client side sign, p = traded price, m = reference mid."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from rfq_service.domain.instrument import ContractType
+from rfq_service.domain.units import BPS, Side
+
+
+def client_cost_bps(side: Side, price: Decimal, mid: Decimal, contract_type: ContractType) -> float:
+    """Cost to the client in bps: ``s·(p − m)/m·1e4``; inverse contracts ``s·(p − m)/p·1e4`` (P&L in base currency)."""
+    denominator = price if contract_type is ContractType.INVERSE else mid
+    return side.sign * float((price - mid) / denominator) * BPS
+
+
+def price_at_cost(side: Side, cost_bps: float, mid: float, contract_type: ContractType) -> float:
+    """The price at which ``client_cost_bps`` is ``cost_bps``: its inverse, in float."""
+    if contract_type is ContractType.INVERSE:
+        return mid / (1.0 - side.sign * cost_bps / BPS)
+    return mid * (1.0 + side.sign * cost_bps / BPS)
+
+
+def spread_bps(bid: Decimal, ask: Decimal) -> float:
+    """Full spread in bps of the mid."""
+    return float((ask - bid) / (ask + bid)) * 2.0 * BPS
+
+
+def signed_move_bps(side: Side, mid_before: float, mid_after: float) -> float:
+    """Adverse selection of one trade, ``s·(m_{t+h} − m_t)``, in bps of the first mid."""
+    return side.sign * (mid_after / mid_before - 1.0) * BPS
+
+
+def microprice_offset_bps(imbalance: float, weight: float, half_spread_bps: float) -> float:
+    """Offset of the fitted, clipped microprice from the mid: ``w·I`` half-spreads, at most half a half-spread."""
+    return max(-0.5, min(0.5, weight * imbalance)) * half_spread_bps
+
+
+def cover_distance_bps(best_cost_bps: float, cover_cost_bps: float) -> float:
+    """Gap between the best and the best losing quote, never negative when ranked by cost."""
+    return cover_cost_bps - best_cost_bps

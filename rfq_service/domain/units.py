@@ -1,0 +1,127 @@
+"""Sides, exact prices and the named crossings between Decimal, integer ticks and float analytics."""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation
+from enum import StrEnum
+
+from rfq_service.domain.errors import ErrorCode, RfqError, require
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+S_PER_DAY = 86_400
+NS_PER_DAY = S_PER_DAY * NS_PER_S
+BPS = 10_000
+
+DECIMAL_PLACES_MAX = 18
+DECIMAL_DIGITS_MAX = 36
+# Sums and products of admitted numbers stay exact: an operation that would round raises instead.
+EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
+_MICRO_BPS_PER_BPS = 1_000_000
+
+
+class Side(StrEnum):
+    """Direction of a trade, seen from the client on RFQs, quotes and their fills."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        """+1 for buy, -1 for sell."""
+        return 1 if self is Side.BUY else -1
+
+    @property
+    def opposite(self) -> Side:
+        """The counterparty's side."""
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+class RequestSide(StrEnum):
+    """What a client discloses of his direction."""
+
+    BUY = "buy"
+    SELL = "sell"
+    TWO_WAY = "two_way"
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides a quote must answer: one, or sell (the bid) then buy (the ask)."""
+        if self is RequestSide.TWO_WAY:
+            return (Side.SELL, Side.BUY)
+        return (Side(self.value),)
+
+
+def check_decimal(value: Decimal, field: str) -> Decimal:
+    """Return ``value`` if it is finite and within the exactly storable range.
+
+    Raises:
+        RfqError: ``NOT_FINITE`` for NaN and infinities, ``OUT_OF_RANGE`` beyond 18 decimals or 36 digits.
+    """
+    if not value.is_finite():
+        raise RfqError(ErrorCode.NOT_FINITE, "must be a finite number", field)
+    _, digits, exponent = value.as_tuple()
+    require(isinstance(exponent, int), "a finite decimal has an integer exponent")
+    too_fine = isinstance(exponent, int) and exponent < -DECIMAL_PLACES_MAX
+    too_large = value.adjusted() >= DECIMAL_DIGITS_MAX - DECIMAL_PLACES_MAX
+    if too_fine or too_large or len(digits) > DECIMAL_DIGITS_MAX:
+        raise RfqError(
+            ErrorCode.OUT_OF_RANGE, f"at most {DECIMAL_PLACES_MAX} decimals and less than 1e18 in size", field
+        )
+    return value
+
+
+def is_multiple(value: Decimal, step: Decimal) -> bool:
+    """Whether ``value`` is an exact whole number of ``step``."""
+    return EXACT.remainder(value, step) == 0
+
+
+def to_ticks(price: Decimal, tick_size: Decimal) -> int:
+    """Convert an exact price to whole ticks.
+
+    Raises:
+        RfqError: ``PRICE_OFF_TICK`` if the price is not on the tick; nothing is rounded in silence.
+    """
+    quotient, remainder = EXACT.divmod(price, tick_size)
+    if remainder != 0:
+        raise RfqError(ErrorCode.PRICE_OFF_TICK, f"must be a multiple of the tick {tick_size}", "price")
+    return int(quotient)
+
+
+def from_ticks(ticks: int, tick_size: Decimal) -> Decimal:
+    """Exact price of a whole number of ticks."""
+    return EXACT.multiply(Decimal(ticks), tick_size)
+
+
+def round_bid(price: float, tick_size: Decimal) -> Decimal:
+    """Largest multiple of the tick at or below a float price: bids round down."""
+    return _round_to_step(price, tick_size, ROUND_FLOOR)
+
+
+def round_ask(price: float, tick_size: Decimal) -> Decimal:
+    """Smallest multiple of the tick at or above a float price: asks round up."""
+    return _round_to_step(price, tick_size, ROUND_CEILING)
+
+
+def _round_to_step(price: float, step: Decimal, rounding: str) -> Decimal:
+    require(math.isfinite(price), "only finite prices are rounded")
+    # 12 significant digits drop the binary noise of float arithmetic (0.3000000000004 is 0.3),
+    # so that a price already on the tick is not pushed to the next one.
+    clean = Decimal(format(price, ".12g"))
+    return (clean / step).to_integral_value(rounding=rounding) * step
+
+
+def to_micro_bps(value_bps: float) -> int:
+    """Fixed-point form of a result in bps (1e-6 bps), so that it is the same on every host.
+
+    Raises:
+        InvariantError: on NaN or infinity, which never get into a stored result.
+    """
+    require(math.isfinite(value_bps), "a stored result in bps is finite")
+    return round(value_bps * _MICRO_BPS_PER_BPS)
+
+
+def from_micro_bps(value: int) -> float:
+    """Float bps of a fixed-point result."""
+    return value / _MICRO_BPS_PER_BPS

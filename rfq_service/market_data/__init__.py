@@ -1,0 +1,1 @@
+"""Market data: feeds, the one path from raw messages to books, and the in-memory board."""

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from rfq_service.db import embedded
+from rfq_service.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from tests.support.data import PROJECT_ROOT
+
+# A process that serves a cluster and says so, until it is killed.
+_CHILD = [sys.executable, "-m", "rfq_service.db.embedded"]
+
+
+@pytest.fixture
+def data_dir():
+    directory = Path(tempfile.mkdtemp(prefix="rfq-embedded-"))
+    directory.chmod(0o755)
+    yield directory / "postgres"
+    shutil.rmtree(directory)
+
+
+def query(dsn, statement, *arguments):
+    async def run():
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetch(statement, *arguments)
+        finally:
+            await connection.close()
+
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(run())
+    finally:
+        loop.close()
+
+
+def wait_until(condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_data_survive_a_clean_restart_and_the_dsn_stays(data_dir):
+    server = EmbeddedPostgres(data_dir)
+    first = server.start()
+    query(first, "CREATE TABLE kept (value int)")
+    query(first, "INSERT INTO kept VALUES (7)")
+    server.stop()
+    with pytest.raises(OSError, match="onnect"):
+        query(first, "SELECT 1")
+    second = server.start()
+    assert second == first
+    assert query(second, "SELECT value FROM kept")[0]["value"] == 7
+    server.stop()
+
+
+def test_cluster_is_durable_checked_private_and_on_the_loopback_only(data_dir):
+    with EmbeddedPostgres(data_dir) as server:
+        names = "fsync synchronous_commit full_page_writes data_checksums listen_addresses password_encryption"
+        settings = {name: query(server.dsn, f"SHOW {name}")[0][0] for name in names.split()}
+        encoding = query(server.dsn, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname='rfq'")[0][0]
+        wrong = server.dsn.replace(":" + server.dsn.split(":")[2].split("@")[0], ":wrong")
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            query(wrong, "SELECT 1")
+    assert settings == {
+        "fsync": "on",
+        "synchronous_commit": "on",
+        "full_page_writes": "on",
+        "data_checksums": "on",
+        "listen_addresses": "127.0.0.1",
+        "password_encryption": "scram-sha-256",
+    }
+    assert encoding == "UTF8"
+    assert (data_dir / "password").stat().st_mode & 0o777 == 0o600
+    assert (data_dir / "cluster").stat().st_mode & 0o777 == 0o700
+    assert (data_dir / "socket").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop its rights")
+def test_root_does_not_run_the_server(data_dir):
+    with EmbeddedPostgres(data_dir, fsync=False) as server:
+        assert Path(f"/proc/{server.pid}").stat().st_uid != 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_ordinary_user_starts_his_own_server(data_dir):
+    import pwd
+
+    user = pwd.getpwnam("nobody")
+    data_dir.mkdir()
+    os.chown(data_dir, user.pw_uid, user.pw_gid)
+    code = (
+        "import sys, pathlib; from rfq_service.db.embedded import EmbeddedPostgres\n"
+        "with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server: print(server.port)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(data_dir)],
+        cwd=PROJECT_ROOT,
+        user=user.pw_uid,
+        group=user.pw_gid,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (data_dir / "cluster" / "PG_VERSION").exists()
+
+
+def test_server_stops_cleanly_when_its_parent_is_killed(data_dir):
+    child = subprocess.Popen([*_CHILD, str(data_dir)], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    attached = EmbeddedPostgres(data_dir)
+    attached.start()
+    pid = attached.pid
+    assert is_running(pid)
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert wait_until(lambda: not is_running(pid))
+    assert "database system is shut down" in (data_dir / "server.log").read_text()
+
+
+def test_second_process_attaches_and_does_not_stop_the_server(data_dir):
+    with EmbeddedPostgres(data_dir) as owner:
+        guest = EmbeddedPostgres(data_dir)
+        assert guest.start() == owner.dsn
+        assert owner.is_owner
+        assert not guest.is_owner
+        guest.stop()
+        assert query(owner.dsn, "SELECT 1")[0][0] == 1
+        other_port = EmbeddedPostgres(data_dir, port=owner.port + 1)
+        with pytest.raises(EmbeddedPostgresError, match="already served on port"):
+            other_port.start()
+
+
+def test_two_processes_starting_at_once_share_one_server(data_dir):
+    children = [
+        subprocess.Popen([*_CHILD, str(data_dir)], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        lines = {child.stdout.readline() for child in children}
+        assert len(lines) == 1
+        assert lines.pop().startswith("postgresql://rfq:")
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+            child.stdout.close()
+
+
+def test_start_recovers_from_a_killed_server(data_dir):
+    server = EmbeddedPostgres(data_dir)
+    dsn = server.start()
+    query(dsn, "CREATE TABLE kept (value int)")
+    for value in range(50):
+        query(dsn, "INSERT INTO kept VALUES ($1)", value)
+    os.kill(server.pid, signal.SIGKILL)
+    assert wait_until(lambda: not is_running(server.pid))
+    assert server.start() == dsn
+    assert query(dsn, "SELECT count(*) FROM kept")[0][0] == 50
+    server.stop()
+
+
+def test_number_of_the_dead_server_taken_by_another_process(data_dir):
+    with EmbeddedPostgres(data_dir):
+        pid_file = data_dir / "cluster" / "postmaster.pid"
+        lines = pid_file.read_text().splitlines()
+    stranger = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+        with EmbeddedPostgres(data_dir) as server:
+            assert server.pid != stranger.pid
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_half_made_cluster_is_thrown_away(data_dir):
+    (data_dir / "cluster.new").mkdir(parents=True)
+    (data_dir / "cluster.new" / "PG_VERSION").write_text("rubbish")
+    with EmbeddedPostgres(data_dir, fsync=False) as server:
+        assert query(server.dsn, "SELECT 1")[0][0] == 1
+    assert not (data_dir / "cluster.new").exists()
+
+
+def test_long_path_does_without_the_local_socket(data_dir):
+    deep = data_dir / ("a" * 60) / ("b" * 60)
+    with EmbeddedPostgres(deep, fsync=False) as server:
+        assert query(server.dsn, "SHOW unix_socket_directories")[0][0] == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a closed folder closes nobody out but the user root drops to")
+def test_closed_folders_are_worked_around(data_dir, monkeypatch):
+    closed = data_dir.parent / "closed"
+    closed.mkdir(mode=0o700)
+    package = embedded._package_directory()
+    for name in (package.name, f"{package.name}.libs"):
+        shutil.copytree(package.with_name(name), closed / name, symlinks=True)
+    fallback = data_dir.parent / "fallback"
+    monkeypatch.setattr(embedded, "_package_directory", lambda: closed / package.name)
+    monkeypatch.setattr(embedded, "_ROOT_FALLBACK", fallback)
+    with EmbeddedPostgres(closed / "data", fsync=False) as server:
+        assert query(server.dsn, "SELECT 1")[0][0] == 1
+        program = Path(f"/proc/{server.pid}/exe").readlink()
+    assert program.is_relative_to(fallback)
+    home = Path((closed / "data" / "location").read_text().strip())
+    assert home.is_relative_to(fallback)
+    assert (home / "cluster").is_dir()
+
+
+def test_wrong_binaries_are_named(data_dir, monkeypatch):
+    monkeypatch.setenv("RFQ_PG_BIN", "/nowhere")
+    with pytest.raises(EmbeddedPostgresError, match=r"RFQ_PG_BIN: /nowhere/postgres"):
+        EmbeddedPostgres(data_dir).start()
+
+
+def test_taken_port_is_named_with_the_servers_own_words(data_dir, monkeypatch):
+    monkeypatch.setattr(embedded, "_START_TIMEOUT_S", 0.5)
+    with EmbeddedPostgres(data_dir.with_name("first"), fsync=False) as first:
+        second = EmbeddedPostgres(data_dir, fsync=False, port=first.port)
+        with pytest.raises(EmbeddedPostgresError, match="could not bind"):
+            second.start()
+
+
+def test_only_the_main_thread_may_start(data_dir):
+    errors = []
+
+    def start():
+        try:
+            EmbeddedPostgres(data_dir, fsync=False).start()
+        except EmbeddedPostgresError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert errors == ["start the embedded PostgreSQL from the main thread"]
+
+
+def test_empty_databases_are_separate(empty_database_dsn, database_server):
+    query(empty_database_dsn, "CREATE TABLE mine (value int)")
+    with database_server.database(migrated=False) as other:
+        assert query(other, "SELECT to_regclass('mine')")[0][0] is None
