@@ -8,14 +8,14 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
+from collections.abc import Iterator
+from pathlib import Path
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import pytest
 
-from tests.support.data import require_recordings  # noqa: E402
-from tests.support.postgres import DatabaseServer  # noqa: E402
+from tests.support.data import require_recordings
+from tests.support.postgres import DatabaseServer
 
 # The same examples on every run; RFQ_HYPOTHESIS=explore looks for new ones. No deadline: the cores are shared.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)

@@ -174,7 +174,8 @@ class QuoteEnd:
 
 @dataclass(frozen=True, slots=True)
 class Firm:
-    """A party: client, dealer or both."""
+    """A party. ``is_dealer`` firms are asked when a client lets the service choose his panel."""
 
     firm_id: FirmId
     name: str
+    is_dealer: bool

@@ -36,6 +36,9 @@ def microprice_offset_bps(imbalance: float, weight: float, half_spread_bps: floa
     return max(-0.5, min(0.5, weight * imbalance)) * half_spread_bps
 
 
-def cover_distance_bps(best_cost_bps: float, cover_cost_bps: float) -> float:
-    """Gap between the best and the best losing quote, never negative when ranked by cost."""
-    return cover_cost_bps - best_cost_bps
+def price_gap_bps(side: Side, winner: Decimal, loser: Decimal, gross_price: Decimal) -> float:
+    """Cover distance: how much worse for the client the losing price is, in bps of the package's gross price.
+
+    Negative when the client took a quote that was not the best.
+    """
+    return side.sign * float((loser - winner) / gross_price) * BPS

@@ -224,6 +224,9 @@ def check_terms(terms: RfqTerms, instruments: Mapping[InstrumentId, Instrument])
     _check_minimum(terms)
     if len(terms.legs) > 1:
         _check_package(terms, instruments)
+    elif terms.legs[0].side is not Side.BUY or terms.legs[0].ratio != 1:
+        # the RFQ's own side and quantity say it all; a second way to say it could contradict the first
+        raise RfqError(ErrorCode.INVALID_FIELD, "a single leg has side buy and ratio 1", "legs[0]")
 
 
 def _check_positive(value: Decimal, field: str) -> None:

@@ -64,7 +64,7 @@ class _WireMessage(msgspec.Struct, gc=False):
     """A combined-stream message (``data``) or a REST depth snapshot (the other fields)."""
 
     data: _WireData | None = None
-    lastUpdateId: int | None = None
+    last_update_id: int | None = msgspec.field(default=None, name="lastUpdateId")
     E: _WireTime = 0
     bids: _WireLevels | None = None
     asks: _WireLevels | None = None
@@ -75,8 +75,7 @@ class _NumberCache(dict[str, int]):
 
     def __init__(self, step: Decimal) -> None:
         super().__init__()
-        _, digits, exponent = step.normalize().as_tuple()
-        self._decimals = max(0, -int(exponent))
+        self._decimals = max(0, -int(step.normalize().as_tuple().exponent))
         self._units_per_step = int(step.scaleb(self._decimals))
 
     def __missing__(self, text: str) -> int:
@@ -148,12 +147,12 @@ class BinanceDecoder:
         return DepthDiff(data.E * NS_PER_MS, previous, last, self._levels(bids), self._levels(asks))
 
     def _snapshot(self, message: _WireMessage) -> DepthSnapshot | None:
-        if message.lastUpdateId is None:
+        if message.last_update_id is None:
             return None
         if message.bids is None or message.asks is None:
             raise BadMessageError(Fault.MALFORMED, "a snapshot lacks a side", is_depth=True)
         bids, asks = self._levels(message.bids), self._levels(message.asks)
-        return DepthSnapshot(message.E * NS_PER_MS, message.lastUpdateId, bids, asks)
+        return DepthSnapshot(message.E * NS_PER_MS, message.last_update_id, bids, asks)
 
     def _levels(self, levels: _WireLevels) -> list[LevelChange]:
         ticks, units = self._ticks, self._units
@@ -168,11 +167,13 @@ class BinanceDecoder:
             raise BadMessageError(Fault.MALFORMED, "a best bid/offer lacks a price")
         return TopOfBook(data.E * NS_PER_MS, self._ticks[bid], self._ticks[ask])
 
-    def _trade(self, data: _WireData) -> TradePrint:
+    def _trade(self, data: _WireData) -> TradePrint | None:
         if data.t is None or data.p is None or data.q is None or data.m is None:
             raise BadMessageError(Fault.MALFORMED, "a trade lacks a field")
         sign = -1 if data.m else 1
-        return TradePrint(data.E * NS_PER_MS, data.t, self._ticks[data.p], self._units[data.q], sign)
+        ticks, units = self._ticks[data.p], self._units[data.q]
+        # futures print settlements of the insurance fund as trades of nothing
+        return TradePrint(data.E * NS_PER_MS, data.t, ticks, units, sign) if ticks and units else None
 
 
 _EVENT_TIME_KEY = b'"E":'

@@ -58,8 +58,8 @@ class InstrumentIngest:
         self.book_event_ns = 0
         self.book_init_ns = 0
         self.last_event_ns = 0
-        self.is_confirmed = False
-        self._decoder = decoder
+        self.last_top: TopOfBook | None = None
+        self.decoder = decoder
         self._synchronised = False
         self._bridging = False
         self._last_id = 0
@@ -70,15 +70,24 @@ class InstrumentIngest:
         """Whether the book is known to be right and has both sides."""
         return self._synchronised and self.book.is_two_sided
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the best bid/offer stream agrees with the touch of the book."""
+        if self.last_top is None or not self.is_usable:
+            return False
+        bid_ticks, _, ask_ticks, _ = self.book.touch()
+        return self.last_top.bid_ticks == bid_ticks and self.last_top.ask_ticks == ask_ticks
+
     def process(self, raw: bytes, ts_init_ns: int) -> None:
         """Take one raw message that arrived at ``ts_init_ns``; bad messages are counted, never raised."""
         self.counts.messages += 1
         try:
-            event = self._decoder(raw)
+            event = self.decoder(raw)
             if event is None:
                 return
             if event.event_ns > ts_init_ns + CLOCK_LEAD_NS_MAX:
-                raise BadMessageError(Fault.MALFORMED, "event time ahead of our clock", is_depth=True)
+                is_depth = isinstance(event, DepthDiff | DepthSnapshot)
+                raise BadMessageError(Fault.MALFORMED, "event time ahead of our clock", is_depth=is_depth)
         except BadMessageError as error:
             self._reject(error)
             return
@@ -136,10 +145,7 @@ class InstrumentIngest:
     def _on_top(self, top: TopOfBook, at_ns: int, ts_init_ns: int) -> None:
         """A best bid/offer stream only confirms the book: where it agrees, the book is as fresh as this message."""
         self.counts.tops += 1
-        if not self.is_usable:
-            return
-        bid_ticks, _, ask_ticks, _ = self.book.touch()
-        self.is_confirmed = top.bid_ticks == bid_ticks and top.ask_ticks == ask_ticks
+        self.last_top = top
         if self.is_confirmed:
             self.book_event_ns = at_ns
             self.book_init_ns = ts_init_ns
@@ -165,6 +171,5 @@ class InstrumentIngest:
         """The book can no longer be trusted: give none until a snapshot comes."""
         self.faults[fault] += 1
         self._synchronised = False
-        self.is_confirmed = False
         self._waiting.clear()
         self.statistics.pause()

@@ -139,7 +139,7 @@ class StatisticsTracker:
 
     def after_change(self, at_ns: int, book: OrderBook) -> None:
         """Take over the new touch; starts the sampling when the book has just become usable."""
-        bid_ticks, bid_units, ask_ticks, ask_units = book.touch()
+        _, bid_units, _, ask_units = book.touch()
         self._advance_imbalance(at_ns)
         self._imbalance = (bid_units - ask_units) / (bid_units + ask_units)
         if self.next_grid_ns is None:

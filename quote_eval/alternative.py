@@ -1,0 +1,175 @@
+"""A, the alternative: work the same quantity in the lit market at an even pace (DESIGN §4.2).
+
+Expected cost over a duration T: ``fee + half-spread + temporary(T) + I/2 + α·(T/θ)·φ₂(T/θ) − s·funding·T/2``: own
+permanent impact is paid on half the size on average, and the information ``α`` in F's forecast reaches the part not yet
+filled. Realised cost adds timing risk, ``σ·√(T/3)`` for an even pace.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from quote_eval.benchmark import Reference
+from quote_eval.fair_charge import half_spread_draws, information_excess
+from quote_eval.inputs import EvaluationInputs, EvaluationParameters, Predictions
+from quote_eval.numerics import Floats, expected_shortfall, normal_cdf, phi_2, stratified_normals
+from rfq_service.domain.errors import require
+from rfq_service.domain.units import NS_PER_S, S_PER_DAY, Side
+
+MARKET_STREAM = 5
+OUTCOME_STREAM = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LegOutlook:
+    """One leg ready for scoring on one side: reference, the client's side of it, predictions."""
+
+    reference: Reference
+    side: Side
+    predictions: Predictions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alternative:
+    """Costs of working the whole request, bps of gross notional, by duration (K) and parameter draw (M).
+
+    Attributes:
+        parts_bps: (5, K) means: fees, half-spread, temporary, permanent, drift (with funding).
+        expected_bps: (K, M) expected cost given the parameters.
+        timing_sd_bps: (K,) sd of the realised cost around it.
+        admissible: (K,) within the time left and the participation limit.
+        best: index of the duration of least objective among the admissible ones.
+        participation_exceeded: no duration was slow enough; the slowest in time is used.
+    """
+
+    durations_s: Floats
+    parts_bps: Floats
+    fixed_bps: Floats
+    temporary_bps: Floats
+    permanent_bps: Floats
+    expected_bps: Floats
+    timing_sd_bps: Floats
+    admissible: tuple[bool, ...]
+    best: int | None
+    participation_exceeded: bool
+
+    def expected_for_share(self, share: float, exponent: float) -> Floats:
+        """(K, M) expected cost of working ``share`` of the request: temporary ∝ share^β, permanent ∝ share."""
+        return self.fixed_bps + self.temporary_bps * share**exponent + self.permanent_bps * (0.5 * share)
+
+
+def package_volatility_bps(legs: tuple[LegOutlook, ...], correlation: float) -> float:
+    """Volatility of the package per √day in bps of gross notional, legs equally correlated, signs respected."""
+    terms = [(leg.reference.weight * leg.predictions.volatility_bps_sqrt_day, leg.side.sign) for leg in legs]
+    common = sum(sign * size for size, sign in terms) ** 2
+    own = sum(size * size for size, _ in terms)
+    return math.sqrt(correlation * common + (1.0 - correlation) * own)
+
+
+def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], volatility: float) -> Alternative:
+    """Price every candidate duration and pick the best admissible one."""
+    parameters = inputs.parameters
+    durations = legs[0].predictions.durations_s
+    require(
+        all(np.array_equal(leg.predictions.durations_s, durations) for leg in legs), "legs share their durations"
+    )
+    fees = sum(leg.reference.weight * leg.reference.market.taker_fee_bps for leg in legs)
+    spread = _weighted(legs, [half_spread_draws(leg.predictions, parameters, inputs.seed) for leg in legs])
+    temporary = _weighted(legs, [leg.predictions.temporary_bps for leg in legs])
+    permanent = _weighted(legs, [leg.predictions.permanent_bps for leg in legs])
+    drift = _weighted(legs, [_drift(leg, durations, parameters) for leg in legs])
+    fixed = fees + spread + drift
+    expected = fixed + temporary + 0.5 * permanent
+    timing_sd = volatility * np.sqrt(durations / (3.0 * S_PER_DAY))
+    in_time, slow_enough = _admissible(inputs, legs, durations)
+    allowed = in_time & slow_enough
+    exceeded = not allowed.any() and bool(in_time.any())
+    if exceeded:
+        allowed = np.zeros_like(in_time)
+        allowed[np.flatnonzero(in_time)[-1]] = True
+    count = len(durations)
+    parts = np.stack(
+        [
+            np.full(count, fees),
+            np.full(count, spread.mean()),
+            temporary.mean(axis=1),
+            np.full(count, 0.5 * permanent.mean()),
+            drift.mean(axis=1),
+        ]
+    )
+    return Alternative(
+        durations_s=durations,
+        parts_bps=parts,
+        fixed_bps=fixed,
+        temporary_bps=temporary,
+        permanent_bps=permanent,
+        expected_bps=expected,
+        timing_sd_bps=timing_sd,
+        admissible=tuple(allowed.tolist()),
+        best=best_duration(expected, timing_sd, allowed, inputs),
+        participation_exceeded=exceeded,
+    )
+
+
+def best_duration(expected: Floats, timing_sd: Floats, allowed: Floats, inputs: EvaluationInputs) -> int | None:
+    """Index of the allowed duration with the least objective; ``None`` when none is allowed."""
+    best: tuple[float, int] | None = None
+    for index in np.flatnonzero(allowed).tolist():
+        candidate = (objective(realised(expected[index], float(timing_sd[index]), inputs), inputs)[2], index)
+        best = candidate if best is None else min(best, candidate)
+    return None if best is None else best[1]
+
+
+def realised(expected: Floats, market_sd: float, inputs: EvaluationInputs) -> Floats:
+    """Equally likely realised costs, (M,): parameter draws paired with stratified market noise."""
+    return expected + market_sd * stratified_normals(inputs.seed, MARKET_STREAM, len(expected))
+
+
+def objective(costs: Floats, inputs: EvaluationInputs) -> tuple[float, float, float]:
+    """Expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` of equally likely costs (M,)."""
+    parameters = inputs.parameters
+    expected, tail = float(costs.mean()), expected_shortfall(costs, parameters.cvar_level)
+    return expected, tail, (1.0 - parameters.risk_weight) * expected + parameters.risk_weight * tail
+
+
+def realised_survival(expected: Floats, market_sd: float, at: Floats) -> Floats:
+    """P(realised cost > at), (N,), for normal market noise around the draws (M,) of the expected cost."""
+    if market_sd <= 0.0:
+        return (expected[None, :] > at[:, None]).mean(axis=1)
+    return normal_cdf((expected[None, :] - at[:, None]) / market_sd).mean(axis=1)
+
+
+def slice_count(duration_s: float, parameters: EvaluationParameters) -> int:
+    """Number of child orders of a schedule."""
+    return max(1, math.ceil(duration_s / parameters.slice_interval_s))
+
+
+def _weighted(legs: tuple[LegOutlook, ...], values: list[Floats]) -> Floats:
+    total = legs[0].reference.weight * values[0]
+    for leg, value in zip(legs[1:], values[1:], strict=True):
+        total = total + leg.reference.weight * value
+    return total
+
+
+def _drift(leg: LegOutlook, durations: Floats, parameters: EvaluationParameters) -> Floats:
+    """(K, M): information reaching the unfilled part, less the funding that a later position does not pay."""
+    pace = durations / (parameters.information_time_share * leg.predictions.horizon_s)
+    funding = leg.side.sign * leg.reference.market.funding_bps_per_day * durations / (2.0 * S_PER_DAY)
+    drift: Floats = (pace * phi_2(pace))[:, None] * information_excess(leg.predictions) - funding[:, None]
+    return drift
+
+
+def _admissible(
+    inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], durations: Floats
+) -> tuple[Floats, Floats]:
+    """(K,) flags: ends in time; takes at most the largest share of volume in every leg."""
+    end_ns = inputs.request.complete_by_ns
+    left_s = math.inf if end_ns is None else (end_ns - inputs.now_ns) / NS_PER_S
+    slow_enough = np.full(len(durations), fill_value=True)
+    for leg in legs:
+        volume = leg.predictions.volume_per_day_notional * durations / S_PER_DAY
+        slow_enough &= float(leg.reference.notional) <= inputs.parameters.participation_max * volume
+    return durations <= left_s, slow_enough

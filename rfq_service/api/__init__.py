@@ -1,0 +1,1 @@
+"""The HTTP API: wire structs, strict parsing, one function per operation, one translation of errors."""

@@ -1,0 +1,191 @@
+"""One way in for every request: trace, deadline, key, strict parsing, use case, reply, in this order and in one place.
+
+An ``Operation`` is a use-case function with what a caller must know about it. The routes and the OpenAPI document are
+both made from it, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+
+from rfq_service.api.dependencies import Runtime
+from rfq_service.api.guards import Principal, authenticate
+from rfq_service.api.parsing import parse_body, parse_cursor, parse_path_id, parse_query, read_body
+from rfq_service.api.problems import TRACE_ID_KEY
+from rfq_service.api.schemas.wire import WireIn
+from rfq_service.domain.errors import ErrorCode, RfqError, require
+from rfq_service.domain.history import Firm
+
+PAGE_DEFAULT = 50
+
+
+class NoBody(WireIn, frozen=True):
+    """Nothing, or an empty object."""
+
+
+class NoQuery(WireIn, frozen=True):
+    """No parameters."""
+
+
+B = TypeVar("B", bound=WireIn)
+Q = TypeVar("Q", bound=WireIn)
+
+
+@dataclass(slots=True)
+class Call(Generic[B, Q]):
+    """One request, read and checked."""
+
+    runtime: Runtime
+    principal: Principal | None
+    body: B
+    query: Q
+    path: Mapping[str, str]
+
+    @property
+    def caller(self) -> Firm:
+        """The firm that calls; only operations with a key have one."""
+        require(self.principal is not None, "a public operation has no caller")
+        return self.principal.firm  # type: ignore[union-attr]
+
+    def path_id(self, name: str, unknown: ErrorCode) -> UUID:
+        """An id from the path; raises the error ``unknown`` when it is no UUID."""
+        return parse_path_id(self.path[name], unknown)
+
+    def page(self, cursor: str | None, limit: int | None) -> tuple[UUID | None, int]:
+        """Where the page begins and how long it may be.
+
+        Raises:
+            RfqError: ``INVALID_CURSOR``, or ``INVALID_PARAMETER`` for a limit above the settings' maximum.
+        """
+        page_max = self.runtime.settings.http.page_max
+        if limit is not None and limit > page_max:
+            raise RfqError(ErrorCode.INVALID_PARAMETER, f"must be at most {page_max}", "limit")
+        return (None if cursor is None else parse_cursor(cursor)), limit or min(PAGE_DEFAULT, page_max)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply other than 200 with a JSON struct."""
+
+    body: bytes
+    media_type: str
+    status: int = 200
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A use case and its contract.
+
+    Attributes:
+        name: operation id; also the name of its spans and metrics.
+        returns: struct of the reply, or the media type of one that is no JSON.
+        problems: codes of this operation besides those that every operation of its kind can answer.
+    """
+
+    name: str
+    method: Literal["GET", "POST"]
+    path: str
+    tag: str
+    status: int
+    body: type[WireIn]
+    query: type[WireIn]
+    returns: type[msgspec.Struct] | str
+    problems: tuple[ErrorCode, ...]
+    is_public: bool
+    summary: str
+    description: str
+    run: Callable[[Call[Any, Any]], Awaitable[Any]]
+
+    def handler(self, runtime: Runtime) -> HTTPRouteHandler:
+        """The Litestar handler that serves this operation with the parts of ``runtime``."""
+
+        async def handle(request: Request[Any, Any, Any]) -> ASGIResponse:
+            return await self.respond(runtime, request)
+
+        handle.__name__ = self.name
+        path = self.path.replace("}", ":str}")
+        return HTTPRouteHandler(path, http_method=[self.method], status_code=self.status, name=self.name)(handle)
+
+    async def respond(self, runtime: Runtime, request: Request[Any, Any, Any]) -> ASGIResponse:
+        """Serve one request; errors leave as exceptions for ``problems``.
+
+        Raises:
+            RfqError: for everything the caller can do wrong, and ``DEADLINE_EXCEEDED`` when it takes too long.
+        """
+        with runtime.telemetry.use_case(self.name, request.headers.get("traceparent")) as use_case:
+            request.scope[TRACE_ID_KEY] = f"{use_case.trace_id:032x}"  # type: ignore[literal-required]
+            deadline_s = runtime.settings.http.deadline_ms / 1_000
+            try:
+                async with asyncio.timeout(deadline_s):
+                    result = await self.run(await self._read(runtime, request))
+            except TimeoutError:
+                detail = f"no answer within {deadline_s:g} s; look whether it took effect before you repeat it"
+                raise RfqError(ErrorCode.DEADLINE_EXCEEDED, detail) from None
+        if isinstance(result, Reply):
+            return ASGIResponse(
+                body=result.body, status_code=result.status, media_type=result.media_type, headers=result.headers
+            )
+        return ASGIResponse(
+            body=msgspec.json.encode(result), status_code=self.status, media_type="application/json"
+        )
+
+    async def _read(self, runtime: Runtime, request: Request[Any, Any, Any]) -> Call[Any, Any]:
+        http = runtime.settings.http
+        principal = None if self.is_public else await authenticate(request, runtime.keys)
+        body: WireIn = _NO_BODY
+        if self.method == "POST":
+            content = await read_body(request, http.body_max_bytes)
+            if content or self.body is not NoBody:
+                body = parse_body(content, self.body, http.json_depth_max)
+        query = parse_query(request.scope["query_string"], self.query)
+        return Call(runtime, principal, body, query, request.path_params)
+
+
+_NO_BODY = NoBody()
+
+
+def operation(
+    method: Literal["GET", "POST"],
+    path: str,
+    *,
+    tag: str,
+    body: type[B],
+    query: type[Q],
+    returns: type[msgspec.Struct] | str,
+    status: int = HTTPStatus.OK,
+    problems: tuple[ErrorCode, ...] = (),
+    is_public: bool = False,
+) -> Callable[[Callable[[Call[B, Q]], Awaitable[Any]]], Operation]:
+    """Make an operation of a use-case function; its docstring is the summary and description that callers read."""
+
+    def decorate(run: Callable[[Call[B, Q]], Awaitable[Any]]) -> Operation:
+        summary, _, description = (inspect.getdoc(run) or "").partition("\n")
+        return Operation(
+            name=run.__name__,
+            method=method,
+            path=path,
+            tag=tag,
+            status=int(status),
+            body=body,
+            query=query,
+            returns=returns,
+            problems=problems,
+            is_public=is_public,
+            summary=summary.rstrip("."),
+            description=description.strip(),
+            run=run,
+        )
+
+    return decorate

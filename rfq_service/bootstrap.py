@@ -1,0 +1,261 @@
+"""Composition root: settings in, a runtime out. The only place where adapters are built."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from models.predictors import ClosedFormPredictor
+from quote_eval.inputs import EvaluationParameters
+from rfq_service.db.engine import Database
+from rfq_service.db.group_commit import GroupCommitWriter
+from rfq_service.desk.buy_side import BuySideDesk
+from rfq_service.desk.keys import KeyRing
+from rfq_service.desk.ports import DeskContext
+from rfq_service.desk.predictions import Forecaster
+from rfq_service.desk.scoring import Scorer
+from rfq_service.desk.sell_side import SellSideDesk
+from rfq_service.desk.sweeper import Sweeper
+from rfq_service.domain.clock import Clock
+from rfq_service.domain.errors import RfqError
+from rfq_service.domain.identifiers import InstrumentId, uuid7
+from rfq_service.domain.instrument import Instrument
+from rfq_service.domain.rfq import ExpiryBounds
+from rfq_service.market_data.board import Board
+from rfq_service.market_data.catalogue import find_recordings
+from rfq_service.market_data.feeds import Recording
+from rfq_service.market_data.player import MarketPlayer
+from rfq_service.market_data.simulated import simulated_market
+from rfq_service.monitoring.telemetry import Telemetry
+from rfq_service.settings import LifeSettings, Settings, milliseconds_to_ns, seconds_to_ns
+
+SIMULATED = "simulated"
+_REFRESH_S = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class SystemClock:
+    """The operating system's clocks."""
+
+    def now_ns(self) -> int:
+        """UTC wall time in nanoseconds."""
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        """Monotonic nanoseconds."""
+        return time.monotonic_ns()
+
+
+class InstrumentDirectory:
+    """Every known instrument, from Postgres; replaced as a whole when it changes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._by_id: Mapping[InstrumentId, Instrument] = {}
+
+    def __call__(self) -> Mapping[InstrumentId, Instrument]:
+        """Instruments by id."""
+        return self._by_id
+
+    async def refresh(self) -> None:
+        """Read them again."""
+        async with self._database.begin() as uow:
+            known = await uow.instruments.all()
+        self._by_id = {instrument.instrument_id: instrument for instrument in known}
+
+    async def register(self, instruments: Sequence[Instrument]) -> None:
+        """Store instruments, new or changed, and read all again."""
+        async with self._database.begin() as uow:
+            for instrument in instruments:
+                await uow.instruments.upsert(instrument)
+            await uow.commit()
+        await self.refresh()
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The running parts, handed out by the API's providers."""
+
+    settings: Settings
+    clock: Clock
+    telemetry: Telemetry
+    database: Database
+    board: Board
+    directory: InstrumentDirectory
+    keys: KeyRing
+    buy_side: BuySideDesk
+    sell_side: SellSideDesk
+    writer: GroupCommitWriter
+    sweeper: Sweeper
+    player: MarketPlayer | None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Every known instrument, by id."""
+        return tuple(instrument for _, instrument in sorted(self.directory().items()))
+
+    async def start(self) -> None:
+        """Open the database, register the market's instruments and start the background work."""
+        self.telemetry.start()
+        await self.database.start()
+        await self.directory.register(self.board.instruments())
+        await self.writer.start()
+        jobs: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("sweeper", self.sweeper.run),
+            ("instruments", self._keep_instruments_fresh),
+        ]
+        if self.player is not None:
+            jobs.append(("market", self.player.run))
+        self._tasks = [asyncio.create_task(self._supervise(name, job)) for name, job in jobs]
+
+    async def stop(self) -> None:
+        """Stop the background work, commit what is queued, close the database."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.writer.stop()
+        await self.database.stop()
+        self.telemetry.close()
+
+    async def readiness(self) -> dict[str, str]:
+        """Component to ``ok`` or what is wrong with it."""
+        return {"database": await self._database_state(), "market": self._market_state(), "tasks": self._task_state()}
+
+    async def _database_state(self) -> str:
+        try:
+            await self.database.ping()
+        except RfqError as error:
+            return error.detail
+        return "ok"
+
+    def _market_state(self) -> str:
+        if self.player is None or self.player.ready.is_set():
+            return "ok"
+        return "warming up"
+
+    def _task_state(self) -> str:
+        return "a background task has ended" if any(task.done() for task in self._tasks) else "ok"
+
+    async def _supervise(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except Exception:
+            # the readiness check sees the ended task and takes this replica out of service
+            self.telemetry.count("rfq_background_failures_total", task=name)
+            _log.exception("background_task_failed", task=name)
+            raise
+        _log.info("background_task_ended", task=name)
+
+    async def _keep_instruments_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            try:
+                await self.directory.refresh()
+            except RfqError as error:
+                _log.warning("instruments_not_refreshed", code=error.code, detail=error.detail)
+
+
+def choose_market(source: str) -> list[Recording]:
+    """The recordings to play: those under ``source``, the ones beside the project, or the project's own simulation.
+
+    Raises:
+        FileNotFoundError: when ``source`` names a folder without recordings.
+    """
+    if source == SIMULATED:
+        return [simulated_market()]
+    if source:
+        found = find_recordings(Path(source))
+        if not found:
+            raise FileNotFoundError(f"RFQ_MARKET_SOURCE={source}: no recording there")
+        return found
+    return find_recordings(DEFAULT_RECORDINGS) or [simulated_market()]
+
+
+# Where a checkout finds recordings without being told.
+DEFAULT_RECORDINGS = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+def build_runtime(settings: Settings, dsn: str, recordings: Sequence[Recording], *, clock: Clock | None = None) -> Runtime:
+    """Wire everything; nothing is opened before ``Runtime.start``."""
+    clock = clock or SystemClock()
+    telemetry = Telemetry(
+        sample_ratio=settings.telemetry.sample_ratio,
+        otlp_endpoint=settings.telemetry.otlp_endpoint or None,
+        log_level=settings.telemetry.log_level,
+        log_json=settings.telemetry.log_json,
+    )
+    database = Database(
+        dsn,
+        pool_size=settings.database.pool_size,
+        command_timeout_ms=settings.database.command_timeout_ms,
+        statement_cache_size=settings.database.statement_cache_size,
+    )
+    board = Board(clock)
+    player = None
+    if recordings:
+        player = MarketPlayer(recordings, board, clock, speed=settings.market.speed, loop=settings.market.loop)
+    directory = InstrumentDirectory(database)
+    context = DeskContext(
+        database=database,
+        market=board,
+        clock=clock,
+        instruments=directory,
+        new_id=new_id,
+        rfq_life=_bounds(settings.life, "rfq_expiry"),
+        quote_life=_bounds(settings.life, "quote_ttl"),
+    )
+    forecaster, scorer = _build_scoring(context)
+    writer = GroupCommitWriter(database, batch_max=settings.database.batch_max, queue_max=settings.database.queue_max)
+    buy_side = BuySideDesk(context, scorer, writer)
+    return Runtime(
+        settings=settings,
+        clock=clock,
+        telemetry=telemetry,
+        database=database,
+        board=board,
+        directory=directory,
+        keys=KeyRing(database, clock, seconds_to_ns(settings.http.key_cache_s)),
+        buy_side=buy_side,
+        sell_side=SellSideDesk(context, forecaster, buy_side),
+        writer=writer,
+        sweeper=Sweeper(
+            context,
+            milliseconds_to_ns(settings.life.sweep_ms),
+            lambda: telemetry.count("rfq_background_failures_total", task="sweeper"),
+        ),
+        player=player,
+    )
+
+
+def new_id(now_ns: int) -> UUID:
+    """A UUIDv7 of ``now_ns`` with the operating system's randomness."""
+    return uuid7(now_ns, int.from_bytes(os.urandom(8)))
+
+
+def _build_scoring(context: DeskContext) -> tuple[Forecaster, Scorer]:
+    predictor = ClosedFormPredictor.load()
+    forecaster = Forecaster(predictor)
+    scorer = Scorer(
+        market=context.market,
+        forecaster=forecaster,
+        instruments=context.instruments,
+        new_id=context.new_id,
+        parameters=EvaluationParameters(microprice_weight=predictor.microprice_weight),
+        seed=predictor.artifact.draws.seed,
+    )
+    return forecaster, scorer
+
+
+def _bounds(life: LifeSettings, name: str) -> ExpiryBounds:
+    low, middle, high = (seconds_to_ns(getattr(life, f"{name}_{end}_s")) for end in ("min", "default", "max"))
+    return ExpiryBounds(default_ns=middle, min_ns=low, max_ns=high)

@@ -1,0 +1,89 @@
+"""Bring a database to a schema revision, and keep its partitions ahead of time.
+
+The three functions are synchronous, for the command line and the tests. They run in a thread of their own, so that
+they may be called while an event loop is running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from rfq_service.db.engine import asyncpg_url
+
+T = TypeVar("T")
+
+PARTITION_MONTHS = 13
+_SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+# One number that no other program uses: two replicas that start together migrate one after the other.
+_MIGRATION_LOCK = 0x52465101
+_PARTITION = re.compile(r"_(default|p\d{6})$")
+_ENSURE_PARTITIONS = text("SELECT ensure_partitions((now() AT TIME ZONE 'UTC')::date, :months)")
+
+
+def upgrade(dsn: str, revision: str = "head") -> None:
+    """Migrate up to ``revision`` and make the partitions of this month and the next twelve."""
+
+    def work(connection: Connection) -> None:
+        command.upgrade(_config(connection), revision)
+        has_function = text("SELECT to_regproc('ensure_partitions') IS NOT NULL")
+        if connection.execute(has_function).scalar_one():
+            connection.execute(_ENSURE_PARTITIONS, {"months": PARTITION_MONTHS})
+
+    _run(dsn, work)
+
+
+def downgrade(dsn: str, revision: str) -> None:
+    """Migrate down to ``revision``; ``base`` removes everything. The rows of dropped tables are gone."""
+    _run(dsn, lambda connection: command.downgrade(_config(connection), revision))
+
+
+def current(dsn: str) -> str | None:
+    """The revision a database is at, ``None`` when it was never migrated."""
+    return _run(dsn, lambda connection: MigrationContext.configure(connection).get_current_revision())
+
+
+async def ensure_partitions(connection: AsyncConnection, months: int = PARTITION_MONTHS) -> int:
+    """Make the monthly partitions from this month on that are missing; returns how many were made.
+
+    To be called daily: rows of a month without partition go to the default one, which serves them but never shrinks.
+    """
+    created: int = (await connection.execute(_ENSURE_PARTITIONS, {"months": months})).scalar_one()
+    return created
+
+
+def is_compared(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether Alembic compares an object with the tables in code: everything but the partitions, made by month."""
+    return not (kind == "table" and name is not None and _PARTITION.search(name))
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _run(dsn: str, work: Callable[[Connection], T]) -> T:
+    async def run() -> T:
+        engine = create_async_engine(asyncpg_url(dsn), poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()
+
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, run()).result()

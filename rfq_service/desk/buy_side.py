@@ -1,0 +1,328 @@
+"""The buy side's use cases: open an RFQ, see it scored, decide; or have quotes from elsewhere scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from uuid import UUID
+
+from rfq_service.db.group_commit import EvaluationWrite, GroupCommitWriter
+from rfq_service.db.unit_of_work import UnitOfWork
+from rfq_service.desk import endings
+from rfq_service.desk.orders import EvaluateOrder, RankedQuotes, RfqOrder, RfqView
+from rfq_service.desk.ports import DeskContext
+from rfq_service.desk.scores import weighed_quote_ids
+from rfq_service.desk.scoring import Scorer, Scoring
+from rfq_service.desk.terms import (
+    active_at,
+    bounded_life_ns,
+    build_event,
+    build_quote,
+    build_rfq,
+    build_terms,
+)
+from rfq_service.domain.errors import ErrorCode, RfqError
+from rfq_service.domain.history import (
+    Decision,
+    Event,
+    EventKind,
+    Firm,
+    Invitation,
+    InvitationState,
+    Page,
+    QuoteEnd,
+    QuoteFilter,
+    QuoteRecord,
+)
+from rfq_service.domain.identifiers import FillId, FirmId, InvitationId, QuoteId, RfqId
+from rfq_service.domain.quote import Fill, Quote, QuoteEndReason, QuoteState, check_accept, check_quote
+from rfq_service.domain.rfq import ANONYMOUS_PANEL_MIN, Rfq, RfqEvent, RfqState
+from rfq_service.domain.units import Side
+
+
+class BuySideDesk:
+    """One method per use case; each commits before it returns."""
+
+    def __init__(self, context: DeskContext, scorer: Scorer, writer: GroupCommitWriter) -> None:
+        self._context = context
+        self._scorer = scorer
+        self._writer = writer
+
+    async def open_rfq(self, caller: Firm, order: RfqOrder) -> RfqView:
+        """Open an RFQ and invite its panel.
+
+        Raises:
+            RfqError: for terms that cannot be traded, unknown dealers or a panel too small to be anonymous.
+        """
+        context = self._context
+        now_ns = context.clock.now_ns()
+        terms = build_terms(order, context.instruments(), context.rfq_life, now_ns)
+        rfq = build_rfq(order, terms, RfqId(context.new_id(now_ns)), caller.firm_id, RfqState.OPEN)
+        async with context.database.begin() as uow:
+            panel = await self._choose_panel(uow, caller, order)
+            invitations = [self._invitation(rfq, caller, dealer, now_ns) for dealer in panel]
+            await uow.rfqs.add(rfq, invitations)
+            await uow.events.add(*self._opening_events(rfq, invitations, now_ns))
+            await uow.commit()
+        return RfqView(rfq=rfq, panel=tuple(dealer.name for dealer in panel), fills=())
+
+    async def rfq(self, caller: Firm, rfq_id: RfqId) -> RfqView:
+        """One of the caller's RFQs; raises ``RFQ_NOT_FOUND``."""
+        async with self._context.database.begin() as uow:
+            return await self._view(uow, caller, await _own_rfq(uow, caller, rfq_id))
+
+    async def rfqs(self, caller: Firm, state: RfqState | None, cursor: UUID | None, limit: int) -> Page[Rfq]:
+        """The caller's RFQs, newest first."""
+        async with self._context.database.begin() as uow:
+            return await uow.rfqs.list(caller.firm_id, state=state, cursor=cursor, limit=limit)
+
+    async def cancel(self, caller: Firm, rfq_id: RfqId) -> RfqView:
+        """Cancel what has not traded; every quote still active ends.
+
+        Raises:
+            RfqError: ``RFQ_NOT_FOUND``, ``RFQ_NOT_OPEN`` or ``RFQ_EXPIRED``.
+        """
+        context = self._context
+        async with context.database.begin() as uow:
+            rfq = await _own_rfq(uow, caller, rfq_id, lock=True)
+            now_ns = context.clock.now_ns()
+            rfq.check_quotable(now_ns)
+            cancelled = rfq.apply(RfqEvent.CANCEL)
+            await endings.end_rfq(context, uow, cancelled, now_ns)
+            view = await self._view(uow, caller, cancelled)
+            await uow.commit()
+        return view
+
+    async def ranked_quotes(self, caller: Firm, rfq_id: RfqId) -> RankedQuotes:
+        """Every quote on the caller's RFQ with its score, and the latest decision. Reading never scores again."""
+        async with self._context.database.begin() as uow:
+            rfq = await _own_rfq(uow, caller, rfq_id)
+            quotes = await uow.quotes.for_rfq(caller.firm_id, rfq_id)
+            evaluations = await uow.quotes.evaluations(caller.firm_id, rfq_id)
+            decision = await uow.quotes.latest_decision(caller.firm_id, rfq_id)
+        now_ns = self._context.clock.now_ns()
+        return RankedQuotes(
+            rfq=rfq,
+            quotes=tuple(quotes),
+            evaluations=tuple(evaluations),
+            decision=decision,
+            is_current=_is_current(decision, quotes, now_ns),
+        )
+
+    async def accept(
+        self, caller: Firm, rfq_id: RfqId, quote_id: QuoteId, side: Side | None, quantity: Decimal | None
+    ) -> Fill:
+        """Trade on a quote, exactly once. ``side`` is needed on a two-way RFQ; ``quantity`` defaults to all there is.
+
+        Raises:
+            RfqError: why it cannot trade; then nothing has changed.
+        """
+        context = self._context
+        async with context.database.begin() as uow:
+            rfq = await _own_rfq(uow, caller, rfq_id, lock=True)
+            quotes = await uow.quotes.for_rfq(caller.firm_id, rfq_id)
+            quote = next((quote for quote in quotes if quote.quote_id == quote_id), None)
+            if quote is None:
+                raise RfqError(ErrorCode.QUOTE_NOT_FOUND, "no such quote on this RFQ", "quote_id")
+            now_ns = context.clock.now_ns()
+            fill = self._fill(rfq, quote, side, quantity, now_ns)
+            filled = rfq.fill(fill.quantity)
+            hit = QuoteEnd(quote_id, QuoteState.ACCEPTED, QuoteEndReason.HIT, now_ns)
+            await endings.end_quote(context, uow, quote, hit)
+            await uow.quotes.add_fill(fill, filled.terms)
+            await uow.events.add(self._fill_event(fill))
+            if filled.state is RfqState.FILLED:
+                await endings.end_rfq(context, uow, filled, now_ns, fill=fill)
+            else:
+                await uow.rfqs.save(filled)
+                rest = [other for other in active_at(quotes, now_ns) if other.quote_id != quote_id]
+                await self.on_quotes_changed(uow, filled, rest, None)
+            await uow.commit()
+        return fill
+
+    async def evaluate(self, caller: Firm, order: EvaluateOrder) -> RankedQuotes:
+        """Score quotes received on other platforms; stored like any other, answered after the commit.
+
+        Raises:
+            RfqError: for terms or quotes that cannot be; then nothing is stored.
+        """
+        context = self._context
+        now_ns = context.clock.now_ns()
+        instruments = context.instruments()
+        terms = build_terms(order.rfq, instruments, context.rfq_life, now_ns)
+        rfq = build_rfq(order.rfq, terms, RfqId(context.new_id(now_ns)), caller.firm_id, RfqState.EVALUATED)
+        quotes = []
+        for index, external in enumerate(order.quotes):
+            try:
+                life = bounded_life_ns(external.quote.ttl_ns, context.quote_life, ErrorCode.TTL_OUT_OF_RANGE, "ttl_s")
+                quote_id = QuoteId(context.new_id(now_ns))
+                quote = build_quote(rfq, external.quote, quote_id, None, external.dealer_name, now_ns, life)
+                check_quote(terms, instruments, quote.bid, quote.ask, quote.quantity)
+            except RfqError as error:
+                raise error.at(f"quotes[{index}]") from None
+            quotes.append(quote)
+        scoring = self._scorer.score(rfq, quotes, quotes, now_ns)
+        event = build_event(
+            EventKind.RFQ_EVALUATED,
+            context.new_id(now_ns),
+            now_ns,
+            {"decision_id": scoring.decision.decision_id, "quotes": [quote.quote_id for quote in quotes]},
+            client=caller.firm_id,
+            rfq_id=rfq.rfq_id,
+        )
+        await self._writer.write(EvaluationWrite(rfq, quotes, scoring.evaluations, scoring.decision, [event]))
+        return RankedQuotes(rfq, tuple(quotes), tuple(scoring.evaluations), scoring.decision, is_current=True)
+
+    async def quote_history(
+        self, caller: Firm, wanted: QuoteFilter, cursor: UUID | None, limit: int
+    ) -> Page[QuoteRecord]:
+        """The quotes the caller has received, newest first, each with its score."""
+        async with self._context.database.begin() as uow:
+            return await uow.quotes.history(caller.firm_id, wanted, cursor=cursor, limit=limit)
+
+    async def on_quotes_changed(self, uow: UnitOfWork, rfq: Rfq, active: Sequence[Quote], new: Quote | None) -> None:
+        """Score ``new`` and decide again over the ``active`` quotes, in the transaction that changes them."""
+        now_ns = self._context.clock.now_ns()
+        answered = {quote.dealer_firm_id for quote in await uow.quotes.for_rfq(rfq.client_firm_id, rfq.rfq_id)}
+        pending = len(set(await uow.rfqs.invited(rfq.rfq_id)) - answered)
+        scoring = self._scorer.score(rfq, active, [] if new is None else [new], now_ns, pending_dealers=pending)
+        await self._store(uow, rfq, scoring, now_ns)
+
+    async def _store(self, uow: UnitOfWork, rfq: Rfq, scoring: Scoring, now_ns: int) -> None:
+        await uow.quotes.add_decision(scoring.decision)
+        await uow.quotes.add_evaluations(scoring.evaluations)
+        decision = scoring.decision
+        payload = {"action": decision.action, "decision_id": decision.decision_id, "quote_id": decision.quote_id}
+        await uow.events.add(
+            build_event(
+                EventKind.DECISION_MADE,
+                self._context.new_id(now_ns),
+                now_ns,
+                payload,
+                client=rfq.client_firm_id,
+                rfq_id=rfq.rfq_id,
+            )
+        )
+
+    def _fill(self, rfq: Rfq, quote: Quote, side: Side | None, quantity: Decimal | None, now_ns: int) -> Fill:
+        context = self._context
+        if side is None:
+            sides = rfq.terms.side.sides
+            if len(sides) != 1:
+                raise RfqError(ErrorCode.QUOTE_SIDE_MISMATCH, "a two-way RFQ is accepted with a side", "side")
+            side = sides[0]
+        if quantity is None:
+            quantity = min(quote.quantity, rfq.remaining_quantity)
+        price = check_accept(rfq, quote, side, quantity, context.instruments(), now_ns)
+        if quote.dealer_firm_id is None:
+            raise RfqError(ErrorCode.QUOTE_NOT_ACTIVE, "a quote received elsewhere is accepted there")
+        return Fill(
+            fill_id=FillId(context.new_id(now_ns)),
+            rfq_id=rfq.rfq_id,
+            quote_id=quote.quote_id,
+            client_firm_id=rfq.client_firm_id,
+            dealer_firm_id=quote.dealer_firm_id,
+            side=side,
+            quantity=quantity,
+            price=price,
+            filled_at_ns=now_ns,
+        )
+
+    async def _view(self, uow: UnitOfWork, caller: Firm, rfq: Rfq) -> RfqView:
+        panel = await uow.rfqs.panel(rfq.rfq_id)
+        fills = await uow.quotes.fills(caller.firm_id, rfq.rfq_id)
+        return RfqView(rfq=rfq, panel=tuple(panel), fills=tuple(fills))
+
+    async def _choose_panel(self, uow: UnitOfWork, caller: Firm, order: RfqOrder) -> list[Firm]:
+        if order.panel:
+            panel = await _named_dealers(uow, order.panel)
+        else:
+            panel = [firm for firm in await uow.firms.list() if firm.is_dealer and firm.firm_id != caller.firm_id]
+        if not panel:
+            raise RfqError(ErrorCode.PANEL_TOO_SMALL, "there is no dealer to ask", "panel")
+        if caller.firm_id in {dealer.firm_id for dealer in panel}:
+            raise RfqError(ErrorCode.UNKNOWN_DEALER, "a firm cannot ask itself", "panel")
+        if order.anonymous and len(panel) < ANONYMOUS_PANEL_MIN:
+            detail = f"anonymous requests need at least {ANONYMOUS_PANEL_MIN} dealers"
+            raise RfqError(ErrorCode.PANEL_TOO_SMALL, detail, "panel")
+        return panel
+
+    def _invitation(self, rfq: Rfq, client: Firm, dealer: Firm, now_ns: int) -> Invitation:
+        return Invitation(
+            invitation_id=InvitationId(self._context.new_id(now_ns)),
+            rfq_id=rfq.rfq_id,
+            dealer_firm_id=dealer.firm_id,
+            client_name=None if rfq.anonymous else client.name,
+            terms=rfq.terms,
+            state=InvitationState.OPEN,
+            outcome=None,
+            cover_distance_micro_bps=None,
+        )
+
+    def _opening_events(self, rfq: Rfq, invitations: Sequence[Invitation], now_ns: int) -> list[Event]:
+        new_id = self._context.new_id
+        payload = {
+            "legs": [[leg.instrument_id, leg.side, leg.ratio] for leg in rfq.terms.legs],
+            "quantity": rfq.terms.quantity,
+            "side": rfq.terms.side,
+        }
+        opened = build_event(
+            EventKind.RFQ_OPENED,
+            new_id(now_ns),
+            now_ns,
+            {**payload, "panel": len(invitations)},
+            client=rfq.client_firm_id,
+            rfq_id=rfq.rfq_id,
+        )
+        # the invitation's event names the dealer alone: an anonymous client stays so
+        return [opened] + [
+            build_event(
+                EventKind.INVITATION_SENT,
+                new_id(now_ns),
+                now_ns,
+                payload,
+                dealer=invitation.dealer_firm_id,
+                rfq_id=rfq.rfq_id,
+            )
+            for invitation in invitations
+        ]
+
+    def _fill_event(self, fill: Fill) -> Event:
+        payload = {"price": fill.price.price, "quantity": fill.quantity, "side": fill.side}
+        return build_event(
+            EventKind.FILL_BOOKED,
+            self._context.new_id(fill.filled_at_ns),
+            fill.filled_at_ns,
+            payload,
+            client=fill.client_firm_id,
+            dealer=fill.dealer_firm_id,
+            rfq_id=fill.rfq_id,
+            quote_id=fill.quote_id,
+        )
+
+
+async def _own_rfq(uow: UnitOfWork, caller: Firm, rfq_id: RfqId, *, lock: bool = False) -> Rfq:
+    rfq = await uow.rfqs.get(caller.firm_id, rfq_id, lock=lock)
+    if rfq is None:
+        raise RfqError(ErrorCode.RFQ_NOT_FOUND, "no such RFQ")
+    return rfq
+
+
+async def _named_dealers(uow: UnitOfWork, names: Sequence[str]) -> list[Firm]:
+    known = await uow.firms.by_name(names)
+    panel: dict[FirmId, Firm] = {}
+    for index, name in enumerate(names):
+        dealer = known.get(name)
+        if dealer is None or not dealer.is_dealer:
+            raise RfqError(ErrorCode.UNKNOWN_DEALER, "no such dealer", f"panel[{index}]")
+        if dealer.firm_id in panel:
+            raise RfqError(ErrorCode.INVALID_FIELD, "named twice", f"panel[{index}]")
+        panel[dealer.firm_id] = dealer
+    return list(panel.values())
+
+
+def _is_current(decision: Decision | None, quotes: Sequence[Quote], now_ns: int) -> bool:
+    """Whether every quote that the decision weighed can still be accepted."""
+    if decision is None:
+        return False
+    return weighed_quote_ids(decision) <= {quote.quote_id for quote in active_at(quotes, now_ns)}

@@ -1,0 +1,43 @@
+"""From a live market to a prediction: the only place where board figures become predictor requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from models.predictors import Prediction, PredictionRequest, Predictor
+from rfq_service.domain.instrument import Instrument
+from rfq_service.domain.market import MarketSnapshot
+from rfq_service.domain.measures import spread_bps
+
+# Candidate lengths of working a block in the lit market: from a sweep in slices to an hour.
+DURATIONS_S = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+# Markouts are measured up to a minute on the recording; beyond it price noise hides what a request knew.
+HORIZON_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forecaster:
+    """Asks a predictor about one leg at a time."""
+
+    predictor: Predictor
+
+    def predict(self, instrument: Instrument, market: MarketSnapshot, quantity: Decimal) -> Prediction | None:
+        """Impact and information move of trading ``quantity``; ``None`` while the board has not seen enough market."""
+        figures = market.statistics
+        volatility, volume = figures.volatility_bps_sqrt_day, figures.volume_per_day_notional
+        if not volatility or not volume:
+            return None
+        return self.predictor.predict(
+            PredictionRequest(
+                notional=float(instrument.notional(quantity, market.mid)),
+                volatility_bps_sqrt_day=volatility,
+                volume_per_day_notional=volume,
+                depth_notional=figures.depth_notional or 0.0,
+                half_spread_bps=spread_bps(market.best_bid, market.best_ask) / 2.0,
+                durations_s=np.array(DURATIONS_S),
+                horizon_s=HORIZON_S,
+            )
+        )

@@ -1,0 +1,67 @@
+"""What is stored of a score and served as it was stored: the JSON behind ``Evaluation`` and ``Decision``.
+
+Numbers are fixed-point integers, ``_micro_bps`` (1e-6 bps) and ``_ppm`` (1e-6), so that they recompute identically.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+
+from quote_eval.results import Action, ReasonCode, SideScore, SideSummary, Verdict
+from rfq_service.domain.history import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteScore:
+    """The score of one side of one quote at the moment it was stored; width and skew for a two-way quote."""
+
+    score: SideScore
+    width_micro_bps: int | None
+    skew_micro_bps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedQuote:
+    """How one side of a live quote stood when the decision was taken, against the market of that moment."""
+
+    quote_id: UUID
+    side: str
+    rank: int | None
+    verdict: Verdict
+    cost_micro_bps: int | None
+    distance_to_best_micro_bps: int | None
+    cover_distance_micro_bps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionResult:
+    """The recommended action on each side, with every action's cost, over all quotes live at that moment."""
+
+    version: str
+    evaluated_at_ns: int
+    action: Action | None
+    reasons: tuple[ReasonCode, ...]
+    weighed: tuple[WeighedQuote, ...]
+    sides: tuple[SideSummary, ...]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _WeighedId:
+    quote_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class _WeighedIds:
+    weighed: tuple[_WeighedId, ...]
+
+
+_weighed_decoder = msgspec.json.Decoder(_WeighedIds)
+
+
+def weighed_quote_ids(decision: Decision) -> frozenset[UUID]:
+    """The quotes a stored decision weighed."""
+    return frozenset(item.quote_id for item in _weighed_decoder.decode(decision.result_json).weighed)

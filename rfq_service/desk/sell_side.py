@@ -1,0 +1,303 @@
+"""The sell side's use cases: see an invitation, have it priced, answer it.
+
+Information barrier: nothing here can read an evaluation, a limit price, a panel or a rival's quote. What happens on the
+buy side when a quote is stored is behind ``QuoteListener``, which returns nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from uuid import UUID
+
+from pricing.defaults import default_parameters
+from pricing.inputs import AdverseSelectionForecast, LegInputs, PricingInputs
+from pricing.limits import Decline, DeclineReason
+from pricing.quoter import QuoteProposal, SideQuote, price_rfq
+from rfq_service.db.unit_of_work import UnitOfWork
+from rfq_service.desk import endings
+from rfq_service.desk.orders import PriceAnswer, PriceOrder, QuoteOrder, SideMarkup
+from rfq_service.desk.ports import DeskContext, QuoteListener
+from rfq_service.desk.predictions import Forecaster
+from rfq_service.desk.terms import active_at, bounded_life_ns, build_event, build_quote, quote_payload
+from rfq_service.domain.errors import ErrorCode, RfqError
+from rfq_service.domain.history import (
+    EventKind,
+    Firm,
+    Invitation,
+    InvitationState,
+    Page,
+    QuoteEnd,
+    QuoteFilter,
+    QuoteRecord,
+)
+from rfq_service.domain.identifiers import InstrumentId, QuoteId, RfqId
+from rfq_service.domain.market import MarketSnapshot
+from rfq_service.domain.quote import Quote, QuoteEndReason, QuoteState, check_quote
+from rfq_service.domain.rfq import Leg, Rfq, RfqTerms, SizeMode, check_terms
+from rfq_service.domain.units import Side
+
+
+class SellSideDesk:
+    """One method per use case; each that changes something commits before it returns."""
+
+    def __init__(self, context: DeskContext, forecaster: Forecaster, listener: QuoteListener) -> None:
+        self._context = context
+        self._forecaster = forecaster
+        self._listener = listener
+
+    async def inbound(
+        self, caller: Firm, state: InvitationState | None, cursor: UUID | None, limit: int
+    ) -> Page[Invitation]:
+        """The RFQs the caller is invited to answer, newest first."""
+        async with self._context.database.begin() as uow:
+            return await uow.rfqs.invitations(caller.firm_id, state=state, cursor=cursor, limit=limit)
+
+    async def invitation(self, caller: Firm, rfq_id: RfqId) -> Invitation:
+        """One of them; raises ``RFQ_NOT_FOUND``."""
+        async with self._context.database.begin() as uow:
+            return await _own_invitation(uow, caller, rfq_id)
+
+    async def post_quote(self, caller: Firm, rfq_id: RfqId, order: QuoteOrder) -> Quote:
+        """Answer an RFQ; a dealer's new quote replaces his old one. It is scored in the same transaction.
+
+        Raises:
+            RfqError: why it is no answer to this RFQ; then nothing has changed.
+        """
+        context = self._context
+        async with context.database.begin() as uow:
+            rfq = await _lock_invited_rfq(uow, caller, rfq_id)
+            now_ns = context.clock.now_ns()
+            rfq.check_quotable(now_ns)
+            ttl_ns = bounded_life_ns(order.ttl_ns, context.quote_life, ErrorCode.TTL_OUT_OF_RANGE, "ttl_s")
+            quote_id = QuoteId(context.new_id(now_ns))
+            quote = build_quote(rfq, order, quote_id, caller.firm_id, caller.name, now_ns, ttl_ns)
+            check_quote(rfq.terms, context.instruments(), quote.bid, quote.ask, quote.quantity)
+            active = await self._replace_old(uow, rfq, caller, now_ns)
+            await uow.quotes.add(quote)
+            await uow.events.add(
+                build_event(
+                    EventKind.QUOTE_POSTED,
+                    context.new_id(now_ns),
+                    now_ns,
+                    quote_payload(quote),
+                    client=rfq.client_firm_id,
+                    dealer=caller.firm_id,
+                    rfq_id=rfq_id,
+                    quote_id=quote_id,
+                )
+            )
+            await self._listener.on_quotes_changed(uow, rfq, [*active, quote], quote)
+            await uow.commit()
+        return quote
+
+    async def withdraw(self, caller: Firm, quote_id: QuoteId) -> Quote:
+        """Withdraw an active quote.
+
+        Raises:
+            RfqError: ``QUOTE_NOT_FOUND``, or ``QUOTE_NOT_ACTIVE`` when it has ended, by an accept for one.
+        """
+        context = self._context
+        async with context.database.begin() as uow:
+            known = await uow.quotes.get_for_dealer(caller.firm_id, quote_id)
+            if known is None:
+                raise RfqError(ErrorCode.QUOTE_NOT_FOUND, "no such quote")
+            rfq = await _lock_invited_rfq(uow, caller, known.rfq_id)
+            now_ns = context.clock.now_ns()
+            end = QuoteEnd(quote_id, QuoteState.CANCELLED, QuoteEndReason.WITHDRAWN_BY_DEALER, now_ns)
+            await endings.end_quote(context, uow, known, end)
+            quotes = await uow.quotes.for_rfq(rfq.client_firm_id, rfq.rfq_id)
+            await self._listener.on_quotes_changed(uow, rfq, active_at(quotes, now_ns), None)
+            await uow.commit()
+        return replace(known, state=end.state, end_reason=end.reason)
+
+    async def pass_rfq(self, caller: Firm, rfq_id: RfqId) -> Quote:
+        """Decline to quote; an active quote of the caller ends with it.
+
+        Raises:
+            RfqError: ``RFQ_NOT_FOUND``, ``RFQ_NOT_OPEN`` or ``RFQ_EXPIRED``.
+        """
+        context = self._context
+        async with context.database.begin() as uow:
+            rfq = await _lock_invited_rfq(uow, caller, rfq_id)
+            now_ns = context.clock.now_ns()
+            rfq.check_quotable(now_ns)
+            active = await self._replace_old(uow, rfq, caller, now_ns)
+            empty = QuoteOrder(bid=None, ask=None, quantity=rfq.terms.quantity, ttl_ns=None)
+            quote_id = QuoteId(context.new_id(now_ns))
+            quote = build_quote(rfq, empty, quote_id, caller.firm_id, caller.name, now_ns, context.quote_life.min_ns)
+            await uow.quotes.add(quote)
+            await uow.events.add(
+                build_event(
+                    EventKind.QUOTE_PASSED,
+                    context.new_id(now_ns),
+                    now_ns,
+                    {"dealer": caller.name},
+                    client=rfq.client_firm_id,
+                    dealer=caller.firm_id,
+                    rfq_id=rfq_id,
+                    quote_id=quote_id,
+                )
+            )
+            end = QuoteEnd(quote_id, QuoteState.PASSED, QuoteEndReason.DEALER_PASSED, now_ns)
+            await endings.end_quote(context, uow, quote, end)
+            await self._listener.on_quotes_changed(uow, rfq, active, None)
+            await uow.commit()
+        return replace(quote, state=end.state, end_reason=end.reason)
+
+    async def price(self, caller: Firm, order: PriceOrder) -> PriceAnswer:
+        """What the auto-pricer would quote the caller's client now, given the caller's own inventory.
+
+        Raises:
+            RfqError: for a request that cannot be traded. A refusal to quote is an answer, not an error.
+        """
+        context = self._context
+        async with context.database.begin() as uow:
+            terms = await self._terms_to_price(uow, caller, order)
+            positions = [await uow.quotes.position(caller.firm_id, leg.instrument_id) for leg in terms.legs]
+        now_ns = context.clock.now_ns()
+        if order.rfq_id is not None and now_ns >= terms.expires_at_ns:
+            raise RfqError(ErrorCode.RFQ_EXPIRED, "the RFQ has expired")
+        legs = []
+        for leg, position in zip(terms.legs, positions, strict=True):
+            built = self._leg_inputs(terms, leg, position)
+            if isinstance(built, Decline):
+                return _declined(terms, positions[0], built)
+            legs.append(built)
+        answer = price_rfq(PricingInputs(terms=terms, quantity=terms.quantity, legs=tuple(legs), now_ns=now_ns))
+        if isinstance(answer, Decline):
+            return _declined(terms, positions[0], answer)
+        return _proposed(answer, legs[0].market, positions[0])
+
+    async def quote_history(
+        self, caller: Firm, wanted: QuoteFilter, cursor: UUID | None, limit: int
+    ) -> Page[QuoteRecord]:
+        """The quotes the caller has given, newest first; never a score."""
+        async with self._context.database.begin() as uow:
+            return await uow.quotes.history_for_dealer(caller.firm_id, wanted, cursor=cursor, limit=limit)
+
+    async def _replace_old(self, uow: UnitOfWork, rfq: Rfq, caller: Firm, now_ns: int) -> list[Quote]:
+        """End the caller's active quote on the RFQ, if there is one; return the others that are active."""
+        quotes = await uow.quotes.for_rfq(rfq.client_firm_id, rfq.rfq_id)
+        active = active_at(quotes, now_ns)
+        for quote in active:
+            if quote.dealer_firm_id == caller.firm_id:
+                end = QuoteEnd(quote.quote_id, QuoteState.REPLACED, QuoteEndReason.REPLACED_BY_DEALER, now_ns)
+                await endings.end_quote(self._context, uow, quote, end)
+        return [quote for quote in active if quote.dealer_firm_id != caller.firm_id]
+
+    async def _terms_to_price(self, uow: UnitOfWork, caller: Firm, order: PriceOrder) -> RfqTerms:
+        if order.rfq_id is not None:
+            invitation = await _own_invitation(uow, caller, order.rfq_id)
+            if invitation.state is not InvitationState.OPEN:
+                raise RfqError(ErrorCode.RFQ_NOT_OPEN, f"the RFQ is {invitation.state}")
+            return invitation.terms
+        if order.instrument_id is None or order.side is None or order.quantity is None:
+            raise RfqError(ErrorCode.INVALID_FIELD, "give rfq_id, or instrument_id with side and quantity", "rfq_id")
+        return self._hypothetical_terms(order.instrument_id, order)
+
+    def _hypothetical_terms(self, instrument_id: InstrumentId, order: PriceOrder) -> RfqTerms:
+        instruments = self._context.instruments()
+        instrument = instruments.get(instrument_id)
+        if instrument is None:
+            raise RfqError(ErrorCode.UNKNOWN_INSTRUMENT, "no such instrument", "instrument_id")
+        if order.side is None or order.quantity is None:
+            raise RfqError(ErrorCode.INVALID_FIELD, "side and quantity are needed", "side")
+        now_ns = self._context.clock.now_ns()
+        terms = RfqTerms(
+            legs=(Leg(instrument_id, Side.BUY, Decimal(1)),),
+            side=order.side,
+            quantity=order.quantity,
+            size_mode=SizeMode.ALL_OR_NONE,
+            minimum_quantity=None,
+            price_increment=instrument.tick_size,
+            created_at_ns=now_ns,
+            expires_at_ns=now_ns + self._context.quote_life.default_ns,
+        )
+        check_terms(terms, instruments)
+        return terms
+
+    def _leg_inputs(self, terms: RfqTerms, leg: Leg, position: Decimal) -> LegInputs | Decline:
+        instrument = self._context.instruments()[leg.instrument_id]
+        market = self._context.market.snapshot(leg.instrument_id)
+        if market is None:
+            return Decline(DeclineReason.STALE_MARKET, f"{leg.instrument_id}: there is no market")
+        forecast = self._forecaster.predict(instrument, market, terms.leg_quantity(leg))
+        if forecast is None:
+            detail = f"{leg.instrument_id}: too little market seen to measure volatility and volume"
+            return Decline(DeclineReason.VOLATILITY_UNKNOWN, detail)
+        return LegInputs(
+            instrument=instrument,
+            market=market,
+            inventory=position,
+            parameters=default_parameters(market, instrument),
+            adverse_selection=AdverseSelectionForecast(
+                expected_bps=float(forecast.information_bps.mean()),
+                sd_bps=float(forecast.information_bps.std()),
+                source=forecast.model,
+            ),
+        )
+
+
+async def _own_invitation(uow: UnitOfWork, caller: Firm, rfq_id: RfqId) -> Invitation:
+    invitation = await uow.rfqs.invitation(caller.firm_id, rfq_id)
+    if invitation is None:
+        raise RfqError(ErrorCode.RFQ_NOT_FOUND, "no such RFQ")
+    return invitation
+
+
+async def _lock_invited_rfq(uow: UnitOfWork, caller: Firm, rfq_id: RfqId) -> Rfq:
+    rfq = await uow.rfqs.rfq_for_dealer_lock(caller.firm_id, rfq_id)
+    if rfq is None:
+        raise RfqError(ErrorCode.RFQ_NOT_FOUND, "no such RFQ")
+    return rfq
+
+
+def _declined(terms: RfqTerms, inventory: Decimal, decline: Decline) -> PriceAnswer:
+    return PriceAnswer(
+        sides=(),
+        quantity=terms.quantity,
+        reference_mid=None,
+        inventory=inventory,
+        valid_until_ns=terms.expires_at_ns,
+        model="",
+        is_fallback=False,
+        decline_code=decline.reason.value,
+        decline_detail=decline.detail,
+    )
+
+
+def _proposed(proposal: QuoteProposal, market: MarketSnapshot, inventory: Decimal) -> PriceAnswer:
+    sides = [quote for quote in (proposal.bid, proposal.ask) if quote is not None]
+    return PriceAnswer(
+        sides=tuple(_side_markup(quote) for quote in sides),
+        quantity=proposal.quantity,
+        reference_mid=market.mid,
+        inventory=inventory,
+        valid_until_ns=proposal.valid_until_ns,
+        model=f"{proposal.model} + {', '.join(proposal.adverse_selection_source)}",
+        is_fallback=True,
+        decline_code="",
+        decline_detail="",
+    )
+
+
+def _side_markup(quote: SideQuote) -> SideMarkup:
+    parts = quote.attribution
+    return SideMarkup(
+        side=quote.side,
+        price=quote.price.price,
+        leg_prices=quote.price.leg_prices,
+        markup_bps=quote.markup_bps,
+        win_probability=quote.win_probability,
+        expected_pnl_bps=quote.expected_pnl_bps,
+        attribution_bps=(
+            ("fair_value", parts.fair_value_bps),
+            ("processing", parts.processing_bps),
+            ("adverse_selection", parts.adverse_selection_bps),
+            ("uncertainty", parts.uncertainty_bps),
+            ("inventory", parts.inventory_bps),
+            ("margin", parts.margin_bps),
+            ("rounding", parts.rounding_bps),
+        ),
+    )

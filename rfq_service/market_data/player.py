@@ -1,0 +1,78 @@
+"""Plays recordings onto the board, for ever if asked, beside whatever else the event loop does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from rfq_service.domain.clock import Clock
+from rfq_service.domain.errors import require
+from rfq_service.market_data.board import Board
+from rfq_service.market_data.feeds import FileReplayFeed, Recording
+
+
+class MarketPlayer:
+    """Plays each recording on its own clock; all start at once.
+
+    Args:
+        recordings: what to play; their instruments are registered on the board at once.
+        board: where the markets appear, each recording when its warm-up is done.
+        clock: wall clock.
+        speed: market seconds per second.
+        warmup_s: overrides each recording's own warm-up.
+        loop: start again at the end, with fresh books; the old ones stay on the board until the new ones are warm.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        board: Board,
+        clock: Clock,
+        *,
+        speed: float = 1.0,
+        warmup_s: float | None = None,
+        loop: bool = True,
+    ) -> None:
+        require(len(recordings) > 0, "a player needs something to play")
+        self.ready = asyncio.Event()
+        self._recordings = tuple(recordings)
+        self._board = board
+        self._clock = clock
+        self._speed = speed
+        self._warmup_s = warmup_s
+        self._loop = loop
+        self._not_warm = len(recordings)
+        for recording in recordings:
+            for stream in recording.streams:
+                board.register(stream.instrument)
+
+    async def run(self) -> None:
+        """Play until the end of the last recording, for ever with ``loop``; cancel it to stop."""
+        async with asyncio.TaskGroup() as group:
+            for recording in self._recordings:
+                group.create_task(self._play(recording))
+
+    async def _play(self, recording: Recording) -> None:
+        is_first = True
+        while is_first or self._loop:
+            await self._play_once(recording, is_first=is_first)
+            is_first = False
+
+    async def _play_once(self, recording: Recording, *, is_first: bool) -> None:
+        ingests = {stream.instrument.instrument_id: stream.new_ingest() for stream in recording.streams}
+        feed = FileReplayFeed(recording, self._clock, self._speed, self._warmup_s)
+        is_installed = False
+        async for instrument_id, arrival_ns, raw in feed:
+            if not is_installed and feed.time_map is not None:
+                for ingest in ingests.values():
+                    self._board.install(ingest, feed.time_map, recording.clock_source)
+                is_installed = True
+                if is_first:
+                    self._mark_warm()
+            ingests[instrument_id].process(raw, arrival_ns)
+        require(is_installed, f"{recording.name} is longer than its warm-up")
+
+    def _mark_warm(self) -> None:
+        self._not_warm -= 1
+        if self._not_warm == 0:
+            self.ready.set()
