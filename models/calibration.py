@@ -65,7 +65,7 @@ REPLICATIONS = 1_000
 FIT_SHARE = 0.6
 TRANSFER_HORIZON_S = 10.0
 SPREAD_HORIZON_MAX_S = 60.0
-TRADERS = (2, 5, 10)
+TRADERS = (2, 5, 10, 20, 50)
 ASSIGNMENTS = 20
 
 
@@ -101,7 +101,7 @@ def calibrate(data_dir: Path, out_dir: Path, progress: Progress = print) -> Bund
         amplitude_spread=_amplitude_spread(out_of_sample, transfer),
         microprice=microprice,
         margin_prior=_margin_prior(),
-        draws=Draws(count=256, seed=SEED, method="additive recurrence on the generalised golden ratio"),
+        draws=Draws(count=256, seed=SEED, method="Latin hypercube of normal quantiles, one for each half"),
         calibration=_calibration(nexo, file_digests(data_dir, (NEXO, *MAJORS))),
         report=Report(
             markouts=markouts,

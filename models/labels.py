@@ -89,14 +89,19 @@ def immediate_bps(orders: AggressiveOrders, book: BookPath) -> Floats:
 
 
 def size_deciles(notional: Floats) -> Integers:
-    """Decile (0…9) of each order by notional; an order exactly on a boundary belongs to the lower one."""
-    edges = np.quantile(notional, np.arange(1, 10) / 10)
-    return np.searchsorted(edges, notional, "left").astype(np.int64)
+    """Decile (0…9) of each order by notional. Orders of one size are ranked as they come, the earlier one lower.
+
+    Sizes repeat, also at the boundaries; without a rule for ties the means of neighbouring deciles depend on the sort.
+    """
+    rank = np.empty(len(notional))
+    rank[np.argsort(notional, kind="stable")] = np.arange(len(notional))
+    edges = np.quantile(rank, np.arange(1, 10) / 10)
+    return np.searchsorted(edges, rank, "left").astype(np.int64)
 
 
 def random_signs(count: int, seed: int) -> Floats:
     """Fair random signs for the placebo row that every label table prints."""
-    return np.random.default_rng(seed).integers(0, 2, count) * 2.0 - 1.0
+    return np.asarray(np.random.default_rng(seed).integers(0, 2, count) * 2.0 - 1.0, np.float64)
 
 
 def volatility_bps_sqrt_day(book: BookPath, step_s: float = 10.0) -> float:

@@ -18,9 +18,11 @@ part of the day the predictions for large orders were too high.
 
 Transfer: on six other instruments, never fitted, sizes in units of daily volume and moves in units of volatility carry
 the curve to within a factor of 2.4 at 10 s, each time too low; with depth or half-spread as the unit it misses by
-factors from 5 to 500. The mean of these factors is not corrected, because those recordings last 6 to 11 minutes; it
+factors from 5 to 500. The unit was chosen by this very comparison, one of three (and the form of the curve after a look
+at the whole recording), so that neither check is an untouched test; none has been made. The mean of these factors is not corrected, because those recordings last 6 to 11 minutes; it
 counts as uncertainty, so that an instrument without a calibration of its own gets a wide amplitude (the artifact's
-amplitude_spread). For the calibrated one the spread is what the later part of the day differed from the fit.
+amplitude_spread). For the calibrated one the spread is what the later part of the day differed from the fit at 1, 10
+and 60 s; 300 s is left out, where noise swamps the slope.
 
 Information: an aggressive order's markout contains its own impact and the autocorrelation of order flow. It stands in
 for the move after a request, which no public data shows.
@@ -32,8 +34,9 @@ Almgren 2005 was fitted on US equities. The ratio of outstanding to daily traded
 than the whole market's volume (participation above 1) the temporary part is an extrapolation, far above what walking
 a visible book costs.
 
-Square root: the prefactor comes from metaorders put together from public orders given at random to a few synthetic
-traders; nothing on the tape says how many there were.
+Square root: the prefactor comes from metaorders put together from public orders given at random to 2, 5, 10, 20 or 50
+synthetic traders; nothing on the tape says how many there were. It falls with their number (the report has all five),
+so all count alike and their spread is the error.
 
 Which of the two impact laws holds is one more unknown parameter: half of the draws follow each.
 

@@ -108,9 +108,11 @@ class ClosedFormPredictor:
         self.microprice_weight = artifact.microprice.weight.value
         self._model = f"{artifact.name} {artifact.version}"
         self._digest = bundle.digest
-        normal = standard_normal_draws(artifact.draws.count, _DIMENSIONS, artifact.draws.seed)
+        require(artifact.draws.count >= 2 and artifact.draws.count % 2 == 0, "both impact laws get as many draws")
         half = artifact.draws.count // 2
-        require(0 < half < artifact.draws.count, "both impact laws get draws")
+        # Stratified half by half, so that the parameters of either law are spread as evenly as all draws together.
+        parts = [standard_normal_draws(half, _DIMENSIONS, artifact.draws.seed + part) for part in range(2)]
+        normal = np.concatenate(parts)
         self._set_almgren(normal[:half], artifact)
         self._set_square_root(normal[half:], artifact)
         self._set_markout(normal, artifact)

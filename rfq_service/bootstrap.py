@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ from rfq_service.market_data.board import Board
 from rfq_service.market_data.catalogue import find_recordings
 from rfq_service.market_data.feeds import Recording
 from rfq_service.market_data.player import MarketPlayer
-from rfq_service.market_data.simulated import simulated_market
+from rfq_service.market_data.simulated import simulated_recording
 from rfq_service.monitoring.telemetry import Telemetry
 from rfq_service.settings import LifeSettings, Settings, milliseconds_to_ns, seconds_to_ns
 
@@ -165,20 +166,20 @@ class Runtime:
                 _log.warning("instruments_not_refreshed", code=error.code, detail=error.detail)
 
 
-def choose_market(source: str) -> list[Recording]:
+def choose_market(source: str, simulated_length_s: float = math.inf) -> list[Recording]:
     """The recordings to play: those under ``source``, the ones beside the project, or the project's own simulation.
 
     Raises:
         FileNotFoundError: when ``source`` names a folder without recordings.
     """
     if source == SIMULATED:
-        return [simulated_market()]
+        return [simulated_recording(length_s=simulated_length_s)]
     if source:
         found = find_recordings(Path(source))
         if not found:
             raise FileNotFoundError(f"RFQ_MARKET_SOURCE={source}: no recording there")
         return found
-    return find_recordings(DEFAULT_RECORDINGS) or [simulated_market()]
+    return find_recordings(DEFAULT_RECORDINGS) or [simulated_recording(length_s=simulated_length_s)]
 
 
 # Where a checkout finds recordings without being told.

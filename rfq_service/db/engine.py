@@ -138,7 +138,9 @@ def _is_unavailable(error: BaseException) -> bool:
         return str(sqlstate).startswith(_UNAVAILABLE_SQLSTATES)
     # Without an SQLSTATE the server never judged the statement. What remains of our own making is an argument that
     # does not fit its column's type, which asyncpg refuses as a DataError before it is sent.
-    return not isinstance(cause, ValueError | TypeError) and not isinstance(getattr(cause, "__cause__", None), ValueError)
+    return not isinstance(cause, ValueError | TypeError) and not isinstance(
+        getattr(cause, "__cause__", None), ValueError
+    )
 
 
 def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:

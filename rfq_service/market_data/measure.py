@@ -9,6 +9,7 @@ market has the measured volatility, signed move after an order and share of one-
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import statistics
 import sys
@@ -71,7 +72,7 @@ class MarketSample:
     def sign_persistence(self) -> float:
         """Share of orders with the sign of the one before."""
         signs = [order[1] for order in self.orders]
-        return statistics.fmean(before == after for before, after in zip(signs, signs[1:], strict=False))
+        return statistics.fmean(before == after for before, after in itertools.pairwise(signs))
 
     def impact_ticks(self) -> float:
         """Least-squares slope of the signed mid move after 10 s on the square root of size over median size."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from rfq_service.db import embedded
+from rfq_service.db import embedded, embedded_cluster
 from rfq_service.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from tests.support.data import PROJECT_ROOT
 
@@ -216,12 +216,12 @@ def test_long_path_does_without_the_local_socket(data_dir):
 def test_closed_folders_are_worked_around(data_dir, monkeypatch):
     closed = data_dir.parent / "closed"
     closed.mkdir(mode=0o700)
-    package = embedded._package_directory()
+    package = embedded_cluster._package_directory()
     for name in (package.name, f"{package.name}.libs"):
         shutil.copytree(package.with_name(name), closed / name, symlinks=True)
     fallback = data_dir.parent / "fallback"
-    monkeypatch.setattr(embedded, "_package_directory", lambda: closed / package.name)
-    monkeypatch.setattr(embedded, "_ROOT_FALLBACK", fallback)
+    monkeypatch.setattr(embedded_cluster, "_package_directory", lambda: closed / package.name)
+    monkeypatch.setattr(embedded_cluster, "_ROOT_FALLBACK", fallback)
     with EmbeddedPostgres(closed / "data", fsync=False) as server:
         assert query(server.dsn, "SELECT 1")[0][0] == 1
         program = Path(f"/proc/{server.pid}/exe").readlink()

@@ -58,10 +58,10 @@ class DatabaseServer:
     def _migrated_template(self) -> str:
         """Build the template by the real Alembic upgrade, once."""
         if not self._has_template:
-            from rfq_service.db import migrate
+            from rfq_service.db.migrate import upgrade
 
             self._execute(f"CREATE DATABASE {_TEMPLATE} TEMPLATE template0")
-            migrate.upgrade(self.dsn(_TEMPLATE), revision="head")
+            upgrade(self.dsn(_TEMPLATE), revision="head")
             self._has_template = True
         return _TEMPLATE
 

@@ -2,7 +2,7 @@
 
 Times are BIGINT UTC nanoseconds. Prices and quantities are NUMERIC without a scale, so nothing is rounded in silence;
 as PostgreSQL's NUMERIC knows NaN and both infinities, every one of them has a check. Words of a closed set are text
-with a check made from their ``StrEnum``. JSON columns hold canonical text, kept byte for byte (``json``, not ``jsonb``).
+with a check made from their ``StrEnum``. JSON columns hold canonical text, kept byte for byte: ``json``, not ``jsonb``.
 """
 
 from __future__ import annotations
@@ -54,32 +54,27 @@ def table_of(row: type[Base]) -> Table:
 
 def positive(*columns: str) -> list[CheckConstraint]:
     """Greater than zero and finite; NaN sorts above infinity in PostgreSQL, so one bound refuses both."""
-    return [CheckConstraint(f"{column} > 0 AND {column} < 'Infinity'::numeric", column) for column in columns]
+    return [CheckConstraint(f"{column} > 0 AND {column} < 'Infinity'", column) for column in columns]
 
 
 def not_negative(*columns: str) -> list[CheckConstraint]:
     """Zero or more and finite."""
-    return [CheckConstraint(f"{column} >= 0 AND {column} < 'Infinity'::numeric", column) for column in columns]
+    return [CheckConstraint(f"{column} >= 0 AND {column} < 'Infinity'", column) for column in columns]
 
 
 def finite(*columns: str) -> list[CheckConstraint]:
     """Any finite number."""
-    return [
-        CheckConstraint(f"{column} > '-Infinity'::numeric AND {column} < 'Infinity'::numeric", column)
-        for column in columns
-    ]
+    return [CheckConstraint(f"{column} > '-Infinity' AND {column} < 'Infinity'", column) for column in columns]
 
 
 def measured(*columns: str) -> list[CheckConstraint]:
     """Zero or more and finite, in floating point: a measurement, never money."""
-    return [CheckConstraint(f"{column} >= 0 AND {column} < 'Infinity'::float8", column) for column in columns]
+    return [CheckConstraint(f"{column} >= 0 AND {column} < 'Infinity'", column) for column in columns]
 
 
 def each_positive(*columns: str) -> list[CheckConstraint]:
     """Every element of an array is greater than zero and finite."""
-    return [
-        CheckConstraint(f"0 < ALL ({column}) AND 'Infinity'::numeric > ALL ({column})", column) for column in columns
-    ]
+    return [CheckConstraint(f"0 < ALL ({column}) AND 'Infinity' > ALL ({column})", column) for column in columns]
 
 
 def times(*columns: str) -> list[CheckConstraint]:

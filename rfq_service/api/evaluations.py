@@ -1,0 +1,31 @@
+"""Buy side: have quotes scored that were received on another platform."""
+
+from __future__ import annotations
+
+from rfq_service.api.operation import Call, NoQuery, operation
+from rfq_service.api.rfqs import TAG, TERMS_PROBLEMS
+from rfq_service.api.schemas.quote import EvaluationIn, RankedQuotesOut, ranked_quotes_out
+from rfq_service.domain.errors import ErrorCode
+
+
+@operation(
+    "POST",
+    "/v1/evaluations",
+    tag=TAG,
+    body=EvaluationIn,
+    query=NoQuery,
+    returns=RankedQuotesOut,
+    status=201,
+    problems=(
+        *TERMS_PROBLEMS,
+        *(ErrorCode.QUOTE_CROSSED, ErrorCode.QUOTE_SIDE_MISMATCH, ErrorCode.QUOTE_LEGS_MISMATCH),
+        *(ErrorCode.QUANTITY_BELOW_MINIMUM, ErrorCode.QUANTITY_NOT_ALL, ErrorCode.TTL_OUT_OF_RANGE),
+    ),
+)
+async def evaluate_quotes(call: Call[EvaluationIn, NoQuery]) -> RankedQuotesOut:
+    """Score quotes received elsewhere.
+
+    The RFQ and its quotes in, scores and a decision out, stored before the reply like any other. A market that is stale
+    or absent is no error: the verdict says so. Such quotes cannot be accepted here.
+    """
+    return ranked_quotes_out(await call.runtime.buy_side.evaluate(call.caller, call.body.order()))

@@ -1,0 +1,64 @@
+"""For operators and their tools: alive, ready, metrics. No key is needed and nothing about a firm is told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rfq_service.api.operation import Call, NoBody, NoQuery, Reply, operation
+from rfq_service.api.problems import RETRY_AFTER_S
+from rfq_service.api.schemas.wire import WireOut
+
+TAG = "Operations"
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class LiveOut(WireOut, frozen=True):
+    """The process runs and answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyOut(WireOut, frozen=True):
+    """State of every component: ``ok``, or what is wrong with it."""
+
+    status: Literal["ok", "unavailable"]
+    components: dict[str, str]
+
+
+@operation(
+    "GET", "/health/live", tag=TAG, body=NoBody, query=NoQuery, returns=LiveOut, is_public=True
+)
+async def live(_call: Call[NoBody, NoQuery]) -> LiveOut:
+    """Is the process alive.
+
+    Says nothing about the database or the market: restart the process only when this does not answer.
+    """
+    return LiveOut()
+
+
+@operation(
+    "GET", "/health/ready", tag=TAG, body=NoBody, query=NoQuery, returns=ReadyOut, is_public=True
+)
+async def ready(call: Call[NoBody, NoQuery]) -> ReadyOut | Reply:
+    """Can requests be served.
+
+    503 with the reasons while a component is not ready.
+    """
+    components = await call.runtime.readiness()
+    if all(state == "ok" for state in components.values()):
+        return ReadyOut("ok", components)
+    body = msgspec.json.encode(ReadyOut("unavailable", components))
+    return Reply(body, "application/json", status=503, headers={"retry-after": str(RETRY_AFTER_S)})
+
+
+@operation(
+    "GET", "/metrics", tag=TAG, body=NoBody, query=NoQuery, returns=METRICS_MEDIA_TYPE, is_public=True
+)
+async def metrics(call: Call[NoBody, NoQuery]) -> Reply:
+    """Read the metrics in Prometheus' text format.
+
+    Counts and histograms by use case and outcome; never by firm.
+    """
+    return Reply(call.runtime.telemetry.prometheus_text().encode(), METRICS_MEDIA_TYPE)

@@ -1,0 +1,116 @@
+"""Processes of a benchmark: pinned to a core, waited for, and the CPU time they used."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_START_TIMEOUT_S = 60.0
+
+
+def server_core() -> set[int]:
+    """The core for service and Postgres: the first there is."""
+    return {min(os.sched_getaffinity(0))}
+
+
+def client_core() -> set[int]:
+    """The core for the load generator: the last there is."""
+    return {max(os.sched_getaffinity(0))}
+
+
+@contextmanager
+def pinned(cores: set[int]) -> Iterator[None]:
+    """Run the block, and every process started in it, on ``cores``."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of all its children, dead ones included."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    own = sum(int(fields[index]) for index in range(11, 15)) / _TICKS_PER_S
+    return own + sum(cpu_seconds(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
+    return [int(child) for child in text.split()]
+
+
+@contextmanager
+def our_service(dsn: str, environment: dict[str, str], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """``rfq serve`` on a free port, warm and ready; yields the process and its port."""
+    merged = {**os.environ, "RFQ_DATABASE_URL": dsn, "RFQ_HTTP_PORT": "0", **environment}
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "rfq_service", "serve"], env=merged, stdout=output, stderr=output)
+        try:
+            port = wait_for_port(process, log)
+            wait_until_ready(port)
+            yield process, port
+        finally:
+            stop(process)
+
+
+@contextmanager
+def bare_service(dsn: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The bare handler; yields the process and its port."""
+    command = [sys.executable, "-m", "tests.benchmarks.bare_handler", dsn]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        if process.stdout is None:
+            raise RuntimeError("the peer has no output")
+        yield process, int(process.stdout.readline())
+    finally:
+        stop(process)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Port of a service that writes JSON log lines to ``log``, once it listens."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text(encoding="utf-8").splitlines():
+            if '"listening"' in line:
+                return int(str(json.loads(line)["url"]).rpartition(":")[2])
+        time.sleep(0.02)
+    raise RuntimeError(f"the service did not start:\n{log.read_text(encoding='utf-8')[-2000:]}")
+
+
+def wait_until_ready(port: int) -> None:
+    """Wait for ``/health/ready``."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        time.sleep(0.02)
+    raise RuntimeError("the service did not become ready")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a process and wait for its end."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
