@@ -2,7 +2,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-VARIANT := $(if $(filter 1,$(CUDA)),cuda,cpu)
+# CUDA=1 and CUDA=0 choose the build of torch; without either, the one that is installed stays.
+VARIANT := $(if $(CUDA),$(if $(filter 1,$(CUDA)),cuda,cpu),$(if $(wildcard $(VENV)/.installed-cuda),cuda,cpu))
+OTHER_STAMP := $(VENV)/.installed-$(if $(filter cpu,$(VARIANT)),cuda,cpu)
 STAMP := $(VENV)/.installed-$(VARIANT)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PYTEST_WORKERS ?= 2
@@ -19,6 +21,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create the environment from the lock file (CUDA=1 for the CUDA build of torch)
+	@:
 
 $(STAMP): requirements.lock pyproject.toml
 	@python=$$(command -v python3.11 || command -v python3 || true); \
@@ -26,8 +29,9 @@ $(STAMP): requirements.lock pyproject.toml
 		echo "error: Python 3.11 is missing (Debian: apt-get install python3.11 python3-venv)" >&2; exit 1; fi; \
 	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
 		echo "error: the Python module venv is missing (Debian: apt-get install python3-venv)" >&2; exit 1; fi; \
-	[ -x $(BIN)/python ] || { echo "== 1/4 environment in $(VENV)"; "$$python" -m venv $(VENV); }
+	[ -x $(BIN)/pip ] || { echo "== 1/4 environment in $(VENV)"; "$$python" -m venv $(VENV); }
 	@echo "== 2/4 torch, $(VARIANT) build"
+	@[ ! -e $(OTHER_STAMP) ] || $(BIN)/python -m pip uninstall --yes torch
 ifeq ($(VARIANT),cuda)
 	@$(BIN)/python -m pip install --retries 1 "$$(grep '^torch==' requirements.lock)"
 else
@@ -38,7 +42,7 @@ endif
 	@echo "== 4/4 this project"
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check
-	@touch $@
+	@rm -f $(OTHER_STAMP); touch $@
 
 demo: setup ## play a market and run RFQs through the API, end to end (DEMO_DATA=path chooses the recording)
 	@$(BIN)/rfq demo

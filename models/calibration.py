@@ -25,29 +25,26 @@ from models.artifacts.manifest import (
     Estimate,
     MarginPrior,
     MarkoutParameters,
-    MarkoutRow,
     MicropriceReport,
     OutOfSampleRow,
     Report,
     SquareRootParameters,
     TransferRow,
 )
-from models.labels import (
-    effective_half_spread_bps,
-    immediate_bps,
-    markout_bps,
-    random_signs,
-    size_deciles,
+from models.calibration_report import (
+    BLOCK_S,
+    FIT_SHARE,
+    HORIZONS_S,
+    REPLICATIONS,
+    SEED,
+    fit_recording,
+    markout_rows,
+    markout_sample,
+    out_of_sample_rows,
+    stored,
+    transfer_rows,
 )
-from models.markout_fit import (
-    MarkoutCurve,
-    MarkoutFit,
-    MarkoutSample,
-    calibration_slope,
-    fit_markout_curve,
-    gain_interval_percent,
-    gain_percent,
-)
+from models.markout_fit import MarkoutFit
 from models.metaorders import prefactors_by_traders
 from models.microprice import fit_microprice_weight
 from models.model_card import MODEL_CARD
@@ -57,13 +54,6 @@ Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 
 CODE_VERSION = "1"
-SEED = 20_240_723
-HORIZONS_S = (1.0, 10.0, 60.0, 300.0)
-PIVOT_HORIZON_S = 10.0
-BLOCK_S = 1_800
-REPLICATIONS = 1_000
-FIT_SHARE = 0.6
-TRANSFER_HORIZON_S = 10.0
 SPREAD_HORIZON_MAX_S = 60.0
 TRADERS = (2, 5, 10, 20, 50)
 ASSIGNMENTS = 20
@@ -79,15 +69,15 @@ def calibrate(data_dir: Path, out_dir: Path, progress: Progress = print) -> Bund
     """
     progress("reading the NEXOUSDT recording")
     nexo = load_recording(data_dir, NEXO)
-    sample = _sample(nexo)
+    sample = markout_sample(nexo)
     progress("measuring markouts by order size")
-    markouts = _markout_rows(nexo, sample)
+    markouts = markout_rows(nexo, sample)
     progress(f"fitting on the first {FIT_SHARE:.0%}, judging on the rest")
-    early_curve, out_of_sample = _out_of_sample(nexo, sample)
+    early_curve, out_of_sample = out_of_sample_rows(nexo, sample)
     progress("fitting on the whole recording")
-    fit = _fit(sample, nexo)
+    fit = fit_recording(sample, nexo)
     progress("transferring to six instruments that were not fitted")
-    transfer = _transfer(data_dir, fit.curve, nexo)
+    transfer = transfer_rows(data_dir, fit.curve, nexo)
     progress("rebuilding metaorders for the square-root law")
     square_root, prefactors = _square_root(nexo)
     progress("fitting the microprice weight")
@@ -117,128 +107,6 @@ def calibrate(data_dir: Path, out_dir: Path, progress: Progress = print) -> Bund
     return bundle
 
 
-def _stored(value: float) -> float:
-    """Ten significant digits: finer than any error here, and the last bits of a host's libm stay out of the file."""
-    return float(f"{value:.10g}")
-
-
-def _sample(recording: Recording) -> MarkoutSample:
-    orders = recording.orders
-    moves = np.column_stack([markout_bps(orders, recording.book, horizon) for horizon in HORIZONS_S])
-    block = (orders.time_ms - int(recording.book.time_ms[0])) // (BLOCK_S * 1000)
-    return MarkoutSample(orders.notional / recording.volume_per_day_notional, moves, block)
-
-
-def _fit(sample: MarkoutSample, recording: Recording) -> MarkoutFit:
-    return fit_markout_curve(
-        sample,
-        np.array(HORIZONS_S),
-        recording.volatility_bps_sqrt_day,
-        pivot_size_ratio=_stored(float(np.median(sample.size_ratio))),
-        pivot_horizon_s=PIVOT_HORIZON_S,
-        replications=REPLICATIONS,
-        seed=SEED,
-    )
-
-
-def _markout_rows(recording: Recording, sample: MarkoutSample) -> tuple[MarkoutRow, ...]:
-    orders = recording.orders
-    decile = size_deciles(orders.notional)
-    paid = effective_half_spread_bps(orders, recording.book)
-    first_move = immediate_bps(orders, recording.book)
-    placebo = sample.moves_bps * random_signs(len(orders), SEED)[:, None]
-
-    def by_horizon(values: Floats) -> dict[str, float]:
-        return {f"{horizon:g}": _stored(float(value)) for horizon, value in zip(HORIZONS_S, values, strict=True)}
-
-    rows = []
-    for index in range(10):
-        keep = decile == index
-        moves = sample.moves_bps[keep]
-        error = np.nanstd(moves, axis=0, ddof=1) / np.sqrt(np.isfinite(moves).sum(axis=0))
-        rows.append(
-            MarkoutRow(
-                decile=index + 1,
-                orders=int(keep.sum()),
-                median_notional=_stored(float(np.median(orders.notional[keep]))),
-                effective_half_spread_bps=_stored(float(paid[keep].mean())),
-                immediate_bps=_stored(float(np.nanmean(first_move[keep]))),
-                mean_bps=by_horizon(np.nanmean(moves, axis=0)),
-                standard_error_bps=by_horizon(error),
-                placebo_bps=by_horizon(np.nanmean(placebo[keep], axis=0)),
-            )
-        )
-    return tuple(rows)
-
-
-def _out_of_sample(
-    recording: Recording, sample: MarkoutSample
-) -> tuple[tuple[float, float, float], tuple[OutOfSampleRow, ...]]:
-    """Fit on the early part, report on the late one; orders whose moves would reach into the late part are purged.
-
-    Volatility and volume are those of the whole recording; they only set units, which cancel on a single instrument.
-    """
-    time_ms = recording.orders.time_ms
-    split_ms = float(time_ms[0]) + FIT_SHARE * float(time_ms[-1] - time_ms[0])
-    early = sample.select(time_ms < split_ms - max(HORIZONS_S) * 1000)
-    late = sample.select(time_ms >= split_ms)
-    curve = _fit(early, recording).curve
-    volatility = recording.volatility_bps_sqrt_day
-    rows = []
-    for index, horizon in enumerate(HORIZONS_S):
-        known = np.isfinite(late.moves_bps[:, index])
-        moves = late.moves_bps[known, index]
-        predicted = curve.predict_bps(late.size_ratio[known], volatility, horizon)
-        constant = float(np.nanmean(early.moves_bps[:, index]))
-        low, high = gain_interval_percent(moves, predicted, constant, late.block[known], REPLICATIONS, SEED)
-        noise = float(np.std(moves - predicted)) / (volatility * math.sqrt(horizon / 86_400.0))
-        rows.append(
-            OutOfSampleRow(
-                horizon_s=horizon,
-                orders=len(moves),
-                gain_on_constant_percent=_stored(gain_percent(moves, predicted, constant)),
-                gain_on_constant_low=_stored(low),
-                gain_on_constant_high=_stored(high),
-                gain_on_zero_percent=_stored(gain_percent(moves, predicted, 0.0)),
-                calibration_slope=_stored(calibration_slope(moves, predicted)),
-                noise_over_sqrt_time_volatility=_stored(noise),
-            )
-        )
-    return (_stored(curve.log_amplitude), curve.size_exponent, curve.horizon_exponent), tuple(rows)
-
-
-def _transfer(data_dir: Path, curve: MarkoutCurve, fitted: Recording) -> tuple[TransferRow, ...]:
-    """Judge three ways to carry the curve to another instrument; all three are the same curve on the fitted one."""
-    volume_to_depth = fitted.volume_per_day_notional / fitted.depth_notional
-    volatility_to_spread = fitted.volatility_bps_sqrt_day / fitted.half_spread_bps
-    rows = []
-    for source in MAJORS:
-        other = load_recording(data_dir, source)
-        moves = markout_bps(other.orders, other.book, TRANSFER_HORIZON_S)
-        known = np.isfinite(moves)
-        notional = other.orders.notional[known]
-        scales = (
-            (notional / other.volume_per_day_notional, other.volatility_bps_sqrt_day),
-            (notional / (other.depth_notional * volume_to_depth), other.volatility_bps_sqrt_day),
-            (notional / (other.depth_notional * volume_to_depth), other.half_spread_bps * volatility_to_spread),
-        )
-        slopes = [
-            _stored(calibration_slope(moves[known], curve.predict_bps(ratio, scale, TRANSFER_HORIZON_S)))
-            for ratio, scale in scales
-        ]
-        rows.append(
-            TransferRow(
-                instrument_id=other.instrument_id,
-                horizon_s=TRANSFER_HORIZON_S,
-                orders=int(known.sum()),
-                slope_volatility_volume=slopes[0],
-                slope_volatility_depth=slopes[1],
-                slope_half_spread_depth=slopes[2],
-            )
-        )
-    return tuple(rows)
-
-
 def _square_root(recording: Recording) -> tuple[SquareRootParameters, dict[str, float]]:
     by_traders = prefactors_by_traders(
         recording.orders,
@@ -257,8 +125,8 @@ def _square_root(recording: Recording) -> tuple[SquareRootParameters, dict[str, 
     error = math.hypot(within, float(np.std(log_means, ddof=1)))
     parameters = SquareRootParameters(
         log_prefactor=Estimate(
-            value=_stored(float(log_means.mean())),
-            standard_error=_stored(error),
+            value=stored(float(log_means.mean())),
+            standard_error=stored(error),
             source="synthetic metaorders on the NEXOUSDT tape; the spread between instruments comes on top",
         ),
         exponent=Estimate(
@@ -267,19 +135,19 @@ def _square_root(recording: Recording) -> tuple[SquareRootParameters, dict[str, 
             source="Sato and Kanazawa 2024",
         ),
     )
-    return parameters, {f"{count} traders": _stored(value) for count, value in means.items()}
+    return parameters, {f"{count} traders": stored(value) for count, value in means.items()}
 
 
 def _microprice(recording: Recording) -> MicropriceReport:
     fit = fit_microprice_weight(recording.book, recording.imbalance_path, recording.half_spread_path_bps, FIT_SHARE)
     return MicropriceReport(
         weight=Estimate(
-            value=_stored(fit.weight),
-            standard_error=_stored(fit.standard_error),
+            value=stored(fit.weight),
+            standard_error=stored(fit.standard_error),
             source="NEXOUSDT, mid move over 10 s on imbalance × half-spread, first 60 % of the recording",
         ),
-        gain_on_mid_percent=_stored(fit.gain_on_mid_percent),
-        gain_of_unit_weight_percent=_stored(fit.gain_of_unit_weight_percent),
+        gain_on_mid_percent=stored(fit.gain_on_mid_percent),
+        gain_of_unit_weight_percent=stored(fit.gain_of_unit_weight_percent),
         samples=fit.samples,
     )
 
@@ -290,15 +158,15 @@ def _amplitude_spread(later: tuple[OutOfSampleRow, ...], transfer: tuple[Transfe
     other = np.log([row.slope_volatility_volume for row in transfer])
     return AmplitudeSpread(
         calibrated_instruments=(NEXO.instrument_id,),
-        other_period_log_sd=_stored(float(np.sqrt(np.mean(own**2)))),
-        other_instrument_log_sd=_stored(float(np.sqrt(np.mean(other**2)))),
+        other_period_log_sd=stored(float(np.sqrt(np.mean(own**2)))),
+        other_instrument_log_sd=stored(float(np.sqrt(np.mean(other**2)))),
     )
 
 
 def _markout_parameters(fit: MarkoutFit) -> MarkoutParameters:
-    first, second, third = (tuple(_stored(float(value)) for value in row) for row in fit.covariance)
+    first, second, third = (tuple(stored(float(value)) for value in row) for row in fit.covariance)
     return MarkoutParameters(
-        log_amplitude=_stored(fit.curve.log_amplitude),
+        log_amplitude=stored(fit.curve.log_amplitude),
         size_exponent=fit.curve.size_exponent,
         horizon_exponent=fit.curve.horizon_exponent,
         covariance=((first[0], first[1], first[2]), (second[0], second[1], second[2]), (third[0], third[1], third[2])),
@@ -317,8 +185,8 @@ def _almgren() -> AlmgrenParameters:
         beta=Estimate(value=baselines.ALMGREN_BETA, standard_error=baselines.ALMGREN_BETA_ERROR, source=paper),
         pivot_participation=0.1,
         log_turnover_ratio=Estimate(
-            value=_stored(math.log(263.0)),
-            standard_error=_stored(math.log(4.0)),
+            value=stored(math.log(263.0)),
+            standard_error=stored(math.log(4.0)),
             source="assumed: the paper's IBM, a factor 4 either way (1.4 in impact); not known for crypto",
         ),
     )
@@ -327,8 +195,8 @@ def _almgren() -> AlmgrenParameters:
 def _margin_prior() -> MarginPrior:
     source = "prior, not measured: no RFQ data exists"
     return MarginPrior(
-        log_half_spread_share=Estimate(value=_stored(math.log(0.25)), standard_error=0.5, source=source),
-        log_volatility_share=Estimate(value=_stored(math.log(0.1)), standard_error=0.5, source=source),
+        log_half_spread_share=Estimate(value=stored(math.log(0.25)), standard_error=0.5, source=source),
+        log_volatility_share=Estimate(value=stored(math.log(0.1)), standard_error=0.5, source=source),
         volatility_reference_s=60.0,
     )
 
@@ -338,10 +206,10 @@ def _calibration(recording: Recording, digests: dict[str, str]) -> Calibration:
         code_version=CODE_VERSION,
         data_sha256=digests,
         orders=len(recording.orders),
-        volatility_bps_sqrt_day=_stored(recording.volatility_bps_sqrt_day),
-        volume_per_day_notional=_stored(recording.volume_per_day_notional),
-        depth_notional=_stored(recording.depth_notional),
-        half_spread_bps=_stored(recording.half_spread_bps),
+        volatility_bps_sqrt_day=stored(recording.volatility_bps_sqrt_day),
+        volume_per_day_notional=stored(recording.volume_per_day_notional),
+        depth_notional=stored(recording.depth_notional),
+        half_spread_bps=stored(recording.half_spread_bps),
         bootstrap_block_s=BLOCK_S,
         bootstrap_replications=REPLICATIONS,
     )

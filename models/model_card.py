@@ -16,13 +16,14 @@ at 1, 10 and 60 s; at 300 s the interval of its gain contains zero.
 Calibration: out of sample the slopes of realised on predicted moves lie below 1 (the report has them): on the later
 part of the day the predictions for large orders were too high.
 
-Transfer: on six other instruments, never fitted, sizes in units of daily volume and moves in units of volatility carry
-the curve to within a factor of 2.4 at 10 s, each time too low; with depth or half-spread as the unit it misses by
-factors from 5 to 500. The unit was chosen by this very comparison, one of three (and the form of the curve after a look
-at the whole recording), so that neither check is an untouched test; none has been made. The mean of these factors is not corrected, because those recordings last 6 to 11 minutes; it
-counts as uncertainty, so that an instrument without a calibration of its own gets a wide amplitude (the artifact's
-amplitude_spread). For the calibrated one the spread is what the later part of the day differed from the fit at 1, 10
-and 60 s; 300 s is left out, where noise swamps the slope.
+Transfer: on six other instruments, never fitted, sizes in units of daily volume and moves in units of volatility
+carry the curve to within a factor of 2.4 at 10 s, each time too low; with depth or half-spread as the unit it misses
+by factors from 5 to 500. The unit was chosen by this very comparison, one of three (and the form of the curve after a
+look at the whole recording), so that neither check is an untouched test; none has been made. The mean of these
+factors is not corrected, because those recordings last 6 to 11 minutes; it counts as uncertainty, so that an
+instrument without a calibration of its own gets a wide amplitude (the artifact's amplitude_spread). For the
+calibrated one the spread is what the later part of the day differed from the fit at 1, 10 and 60 s; 300 s is left
+out, where noise swamps the slope.
 
 Information: an aggressive order's markout contains its own impact and the autocorrelation of order flow. It stands in
 for the move after a request, which no public data shows.

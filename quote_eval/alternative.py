@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quote_eval.benchmark import Reference
 from quote_eval.fair_charge import half_spread_draws, information_excess
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters, Predictions
-from quote_eval.numerics import Floats, expected_shortfall, normal_cdf, phi_2, stratified_normals
+from quote_eval.numerics import Floats, expected_shortfall, mean, normal_cdf, phi_2, stratified_normals
 from rfq_service.domain.errors import require
 from rfq_service.domain.units import NS_PER_S, S_PER_DAY, Side
 
@@ -40,9 +41,9 @@ class Alternative:
         parts_bps: (5, K) means: fees, half-spread, temporary, permanent, drift (with funding).
         expected_bps: (K, M) expected cost given the parameters.
         timing_sd_bps: (K,) sd of the realised cost around it.
-        admissible: (K,) within the time left and the participation limit.
+        admissible: (K,) within the time left, and gentle enough for the volume or the book.
         best: index of the duration of least objective among the admissible ones.
-        participation_exceeded: no duration was slow enough; the slowest in time is used.
+        participation_exceeded: no duration was gentle enough; the slowest in time is used.
     """
 
     durations_s: Floats
@@ -56,14 +57,21 @@ class Alternative:
     best: int | None
     participation_exceeded: bool
 
-    def expected_for_share(self, share: float, exponent: float) -> Floats:
-        """(K, M) expected cost of working ``share`` of the request: temporary ∝ share^β, permanent ∝ share."""
-        return self.fixed_bps + self.temporary_bps * share**exponent + self.permanent_bps * (0.5 * share)
+    def expected_for_share(self, share: Floats | float, exponent: float, index: int) -> Floats:
+        """(…, M) expected cost of working ``share`` of the request over duration ``index``, bps of that share.
+
+        Temporary ∝ share^exponent, permanent ∝ share; ``share`` is a number or (…, 1).
+        """
+        temporary = self.temporary_bps[index] * share**exponent
+        expected: Floats = self.fixed_bps[index] + temporary + self.permanent_bps * (0.5 * share)
+        return expected
 
 
-def package_volatility_bps(legs: tuple[LegOutlook, ...], correlation: float) -> float:
-    """Volatility of the package per √day in bps of gross notional, legs equally correlated, signs respected."""
-    terms = [(leg.reference.weight * leg.predictions.volatility_bps_sqrt_day, leg.side.sign) for leg in legs]
+def correlated_sd_bps(legs: tuple[LegOutlook, ...], sds: list[float], correlation: float) -> float:
+    """Sd of a package in bps of gross notional from its legs' own, equally correlated, signs respected."""
+    if len(legs) == 1:
+        return sds[0]
+    terms = [(leg.reference.weight * sd, leg.side.sign) for leg, sd in zip(legs, sds, strict=True)]
     common = sum(sign * size for size, sign in terms) ** 2
     own = sum(size * size for size, _ in terms)
     return math.sqrt(correlation * common + (1.0 - correlation) * own)
@@ -73,19 +81,17 @@ def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], vo
     """Price every candidate duration and pick the best admissible one."""
     parameters = inputs.parameters
     durations = legs[0].predictions.durations_s
-    require(
-        all(np.array_equal(leg.predictions.durations_s, durations) for leg in legs), "legs share their durations"
-    )
+    require(all(np.array_equal(leg.predictions.durations_s, durations) for leg in legs), "legs share their durations")
     fees = sum(leg.reference.weight * leg.reference.market.taker_fee_bps for leg in legs)
-    spread = _weighted(legs, [half_spread_draws(leg.predictions, parameters, inputs.seed) for leg in legs])
-    temporary = _weighted(legs, [leg.predictions.temporary_bps for leg in legs])
-    permanent = _weighted(legs, [leg.predictions.permanent_bps for leg in legs])
-    drift = _weighted(legs, [_drift(leg, durations, parameters) for leg in legs])
+    spread = weighted_sum(legs, [half_spread_draws(leg.predictions, parameters, inputs.seed) for leg in legs])
+    temporary = weighted_sum(legs, [leg.predictions.temporary_bps for leg in legs])
+    permanent = weighted_sum(legs, [leg.predictions.permanent_bps for leg in legs])
+    drift = weighted_sum(legs, [_drift(leg, durations, parameters) for leg in legs])
     fixed = fees + spread + drift
     expected = fixed + temporary + 0.5 * permanent
     timing_sd = volatility * np.sqrt(durations / (3.0 * S_PER_DAY))
-    in_time, slow_enough = _admissible(inputs, legs, durations)
-    allowed = in_time & slow_enough
+    in_time, gentle = _admissible(inputs, legs, durations)
+    allowed = in_time & gentle
     exceeded = not allowed.any() and bool(in_time.any())
     if exceeded:
         allowed = np.zeros_like(in_time)
@@ -94,10 +100,10 @@ def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], vo
     parts = np.stack(
         [
             np.full(count, fees),
-            np.full(count, spread.mean()),
-            temporary.mean(axis=1),
-            np.full(count, 0.5 * permanent.mean()),
-            drift.mean(axis=1),
+            np.full(count, mean(spread)),
+            mean(temporary),
+            np.full(count, 0.5 * mean(permanent)),
+            mean(drift),
         ]
     )
     return Alternative(
@@ -114,32 +120,35 @@ def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], vo
     )
 
 
-def best_duration(expected: Floats, timing_sd: Floats, allowed: Floats, inputs: EvaluationInputs) -> int | None:
+def best_duration(
+    expected: Floats, timing_sd: Floats, allowed: NDArray[np.bool_], inputs: EvaluationInputs
+) -> int | None:
     """Index of the allowed duration with the least objective; ``None`` when none is allowed."""
-    best: tuple[float, int] | None = None
-    for index in np.flatnonzero(allowed).tolist():
-        candidate = (objective(realised(expected[index], float(timing_sd[index]), inputs), inputs)[2], index)
-        best = candidate if best is None else min(best, candidate)
-    return None if best is None else best[1]
+    if not allowed.any():
+        return None
+    weighed = objective(realised(expected, timing_sd[:, None], inputs), inputs)[2]
+    return int(np.where(allowed, np.rint(weighed * 1e6), np.inf).argmin())
 
 
-def realised(expected: Floats, market_sd: float, inputs: EvaluationInputs) -> Floats:
-    """Equally likely realised costs, (M,): parameter draws paired with stratified market noise."""
-    return expected + market_sd * stratified_normals(inputs.seed, MARKET_STREAM, len(expected))
+def realised(expected: Floats, market_sd: Floats | float, inputs: EvaluationInputs) -> Floats:
+    """Equally likely realised costs, (…, M): parameter draws paired with stratified market noise."""
+    return expected + market_sd * stratified_normals(inputs.seed, MARKET_STREAM, expected.shape[-1])
 
 
-def objective(costs: Floats, inputs: EvaluationInputs) -> tuple[float, float, float]:
-    """Expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` of equally likely costs (M,)."""
+def objective(costs: Floats, inputs: EvaluationInputs) -> tuple[Floats, Floats, Floats]:
+    """Expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` over the last axis of equally likely costs (…, M)."""
     parameters = inputs.parameters
-    expected, tail = float(costs.mean()), expected_shortfall(costs, parameters.cvar_level)
+    expected, tail = mean(costs), expected_shortfall(costs, parameters.cvar_level)
     return expected, tail, (1.0 - parameters.risk_weight) * expected + parameters.risk_weight * tail
 
 
-def realised_survival(expected: Floats, market_sd: float, at: Floats) -> Floats:
-    """P(realised cost > at), (N,), for normal market noise around the draws (M,) of the expected cost."""
-    if market_sd <= 0.0:
-        return (expected[None, :] > at[:, None]).mean(axis=1)
-    return normal_cdf((expected[None, :] - at[:, None]) / market_sd).mean(axis=1)
+def realised_survival(expected: Floats, market_sd: Floats | float, at: Floats) -> Floats:
+    """P(realised cost > at), (…, N), for normal market noise around draws (…, M) of the expected cost.
+
+    ``market_sd`` is positive: a number, or one per leading index of ``expected``.
+    """
+    scale = 1.0 / np.asarray(market_sd)[..., None, None]
+    return mean(normal_cdf((expected[..., None, :] - at[:, None]) * scale))
 
 
 def slice_count(duration_s: float, parameters: EvaluationParameters) -> int:
@@ -147,7 +156,8 @@ def slice_count(duration_s: float, parameters: EvaluationParameters) -> int:
     return max(1, math.ceil(duration_s / parameters.slice_interval_s))
 
 
-def _weighted(legs: tuple[LegOutlook, ...], values: list[Floats]) -> Floats:
+def weighted_sum(legs: tuple[LegOutlook, ...], values: list[Floats]) -> Floats:
+    """Sum of the legs' values by share of gross notional."""
     total = legs[0].reference.weight * values[0]
     for leg, value in zip(legs[1:], values[1:], strict=True):
         total = total + leg.reference.weight * value
@@ -164,12 +174,16 @@ def _drift(leg: LegOutlook, durations: Floats, parameters: EvaluationParameters)
 
 def _admissible(
     inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], durations: Floats
-) -> tuple[Floats, Floats]:
-    """(K,) flags: ends in time; takes at most the largest share of volume in every leg."""
-    end_ns = inputs.request.complete_by_ns
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(K,) flags: ends in time; in every leg gentle enough, by share of volume or by child size against the book."""
+    parameters, end_ns = inputs.parameters, inputs.request.complete_by_ns
     left_s = math.inf if end_ns is None else (end_ns - inputs.now_ns) / NS_PER_S
-    slow_enough = np.full(len(durations), fill_value=True)
+    gentle = np.full(len(durations), fill_value=True)
+    slices = np.ceil(durations / parameters.slice_interval_s)
     for leg in legs:
+        notional = float(leg.reference.notional)
         volume = leg.predictions.volume_per_day_notional * durations / S_PER_DAY
-        slow_enough &= float(leg.reference.notional) <= inputs.parameters.participation_max * volume
-    return durations <= left_s, slow_enough
+        gentle &= (notional <= parameters.participation_max * volume) | (
+            notional / slices <= parameters.depth_share_max * leg.predictions.depth_notional
+        )
+    return durations <= left_s, gentle

@@ -48,9 +48,7 @@ def build_references(request: RequestInputs, parameters: EvaluationParameters) -
         Reference(
             leg=leg,
             market=market,
-            offset_bps=microprice_offset_bps(
-                market.imbalance, parameters.microprice_weight, market.half_spread_bps
-            ),
+            offset_bps=microprice_offset_bps(market.imbalance, parameters.microprice_weight, market.half_spread_bps),
             notional=notional,
             weight=float(notional) / gross,
         )

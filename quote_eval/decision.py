@@ -6,9 +6,11 @@ an accepted firm price has none left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, Decimal
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +24,14 @@ from quote_eval.alternative import (
 )
 from quote_eval.benchmark import leg_cost_bps, limit_cost_bps, within_limit
 from quote_eval.inputs import EvaluationInputs, QuoteInputs
-from quote_eval.numerics import Floats, stratified_uniforms
+from quote_eval.numerics import Floats, mean, stratified_uniforms, to_micro_bps_list
 from quote_eval.panel import PanelCharge, information_drift_bps, move_sd_bps
 from quote_eval.results import Action, ActionEstimate, ReasonCode
 from rfq_service.domain.measures import price_at_cost
 from rfq_service.domain.rfq import SizeMode
-from rfq_service.domain.units import NS_PER_S, Side, round_ask, round_bid, to_micro_bps
+from rfq_service.domain.units import EXACT, NS_PER_S, Side, to_micro_bps
 
-_COUNTER_LEVELS = 8
+_COUNTER_LEVELS = 6
 _SPLIT_SHARES = (Decimal("0.25"), Decimal("0.5"), Decimal("0.75"))
 
 
@@ -105,16 +107,18 @@ def _refuse(action: Action, *reasons: ReasonCode) -> ActionEstimate:
 
 
 def _estimate(
-    action: Action, costs: Floats, situation: Situation, reasons: tuple[ReasonCode, ...] = ()
+    action: Action, costs: Floats, situation: Situation, reasons: tuple[ReasonCode, ...] = (), **details: Any
 ) -> ActionEstimate:
-    expected, tail, weighed = objective(costs, situation.inputs)
+    """The estimate for equally likely costs (M,) of the whole request."""
+    expected, tail, weighed = to_micro_bps_list(np.array(objective(costs, situation.inputs)))
     return ActionEstimate(
         action,
         admissible=True,
         reasons=reasons,
-        expected_micro_bps=to_micro_bps(expected),
-        cvar_micro_bps=to_micro_bps(tail),
-        objective_micro_bps=to_micro_bps(weighed),
+        expected_micro_bps=expected,
+        cvar_micro_bps=tail,
+        objective_micro_bps=weighed,
+        **details,
     )
 
 
@@ -163,54 +167,56 @@ def _counter(situation: Situation) -> ActionEstimate:
     left_ns = min(best.quote.valid_until_ns, inputs.request.expires_at_ns) - inputs.now_ns
     if left_ns <= parameters.counter_delay_s * NS_PER_S or situation.alternative.best is None:
         return _refuse(Action.COUNTER, ReasonCode.NO_TIME_LEFT)
-    prices = _counter_prices(situation, best)
-    if not prices:
+    proposal = _counter_price(situation, best)
+    if proposal is None:
         return _refuse(Action.COUNTER, ReasonCode.NO_BETTER_PRICE)
-    price, concede = min(
-        ((price, chance, cost) for price, cost, chance in prices),
-        key=lambda item: item[1] * (item[2] - best.cost_bps),
-    )[:2]
+    price, concede = proposal
     cost = leg_cost_bps(situation.legs[0].reference, situation.legs[0].side, price)
-    outcome = stratified_uniforms(inputs.seed, OUTCOME_STREAM, len(situation.charge.base_bps[0]))
+    outcome = stratified_uniforms(inputs.seed, OUTCOME_STREAM, len(situation.charge.break_even_bps))
     faded = concede + (1.0 - concede) * parameters.counter_fade
     worked = _worked(situation, parameters.counter_delay_s)
     costs = np.where(outcome < concede, cost, np.where(outcome < faded, worked, best.cost_bps))
-    return replace(
-        _estimate(Action.COUNTER, costs, situation),
+    return _estimate(
+        Action.COUNTER,
+        costs,
+        situation,
         quote_id=best.quote.quote_id,
         price=str(price),
         quantity=str(inputs.request.quantity),
     )
 
 
-def _counter_prices(situation: Situation, best: Candidate) -> list[tuple[Decimal, float, float]]:
-    """Prices on the increment better than the quote, with their cost and the chance that the dealer concedes them."""
-    request, reference, side = situation.inputs.request, situation.legs[0].reference, situation.legs[0].side
-    break_even = situation.charge.base_bps[0] - situation.charge.margin_bps[0]
+def _counter_price(situation: Situation, best: Candidate) -> tuple[Decimal, float] | None:
+    """The price on the increment, better than the quote, that gains most on average; and the chance to get it."""
+    inputs, reference, side = situation.inputs, situation.legs[0].reference, situation.legs[0].side
+    break_even = situation.charge.break_even_bps
     below = np.sort(break_even[break_even <= best.cost_bps])
     if not len(below):
-        return []
-    round_price = round_bid if side is Side.BUY else round_ask  # in the client's favour
-    seen: dict[Decimal, tuple[Decimal, float, float]] = {}
-    for level in np.linspace(float(below[0]), best.cost_bps, _COUNTER_LEVELS + 1)[:-1].tolist():
-        target = price_at_cost(side, level, float(reference.market.mid), reference.leg.contract_type)
-        price = round_price(target, request.price_increment)
-        if price <= 0 or side.sign * (best.leg_prices[0] - price) <= 0 or price in seen:
+        return None
+    increment, mid = float(inputs.request.price_increment), float(reference.market.mid)
+    levels = np.linspace(float(below[0]), best.cost_bps, _COUNTER_LEVELS)
+    targets = [price_at_cost(side, level, mid, reference.leg.contract_type) for level in levels.tolist()]
+    round_up = side is Side.SELL  # in the client's favour: he buys lower, sells higher
+    ticks = sorted(
+        {math.ceil(target / increment) if round_up else math.floor(target / increment) for target in targets}
+    )
+    gains = []
+    for tick in ticks:
+        price = EXACT.multiply(Decimal(tick), inputs.request.price_increment)
+        if price <= 0 or side.sign * (best.leg_prices[0] - price) <= 0:
             continue
         cost = leg_cost_bps(reference, side, price)
-        concede = float(np.searchsorted(below, cost, side="right")) / len(below)
-        if concede > 0.0:
-            seen[price] = (price, cost, concede * situation.inputs.parameters.counter_concession)
-    return list(seen.values())
+        chance = float(np.searchsorted(below, cost, side="right")) / len(below) * inputs.parameters.counter_concession
+        gains.append((chance * (best.cost_bps - cost), price, chance))
+    best_gain = max(gains, default=None)
+    return None if best_gain is None or best_gain[0] <= 0.0 else best_gain[1:]
 
 
 def _worked(situation: Situation, delay_s: float) -> Floats:
     """(M,) realised cost of working everything after a delay."""
     alternative, best = situation.alternative, situation.alternative.best or 0
     drift = information_drift_bps(situation.legs, delay_s, situation.inputs.parameters)
-    noise = np.hypot(
-        alternative.timing_sd_bps[best], move_sd_bps(situation.charge.volatility_bps_sqrt_day, delay_s)
-    )
+    noise = np.hypot(alternative.timing_sd_bps[best], move_sd_bps(situation.charge.volatility_bps_sqrt_day, delay_s))
     return realised(alternative.expected_bps[best] + drift, float(noise), situation.inputs)
 
 
@@ -231,14 +237,17 @@ def _work(situation: Situation) -> ActionEstimate:
         return _refuse(Action.WORK, ReasonCode.LIMIT_PRICE)
     costs = realised(expected, float(alternative.timing_sd_bps[alternative.best]), situation.inputs)
     reasons = (ReasonCode.PARTICIPATION_EXCEEDED,) if alternative.participation_exceeded else ()
-    return replace(
-        _estimate(Action.WORK, costs, situation, reasons),
+    return _estimate(
+        Action.WORK,
+        costs,
+        situation,
+        reasons,
         quantity=str(situation.inputs.request.quantity),
         **_schedule(situation),
     )
 
 
-def _schedule(situation: Situation) -> dict[str, int]:
+def _schedule(situation: Situation) -> dict[str, Any]:
     duration_s = float(situation.alternative.durations_s[situation.alternative.best or 0])
     return {
         "duration_ns": round(duration_s * NS_PER_S),
@@ -256,19 +265,28 @@ def _split(situation: Situation) -> ActionEstimate:
         return _refuse(Action.SPLIT, ReasonCode.LIMIT_PRICE if situation.candidates else ReasonCode.NO_QUOTE)
     if alternative.best is None:
         return _refuse(Action.SPLIT, ReasonCode.NO_TIME_LEFT)
-    best, estimates = situation.admissible[0], []
-    sd = float(alternative.timing_sd_bps[alternative.best])
-    for quantity in _split_quantities(situation, best):
-        share = float(quantity / request.quantity)
-        rest = alternative.expected_for_share(1.0 - share, inputs.parameters.temporary_size_exponent)[alternative.best]
-        if _beyond_limit(situation, float(rest.mean())):
-            continue
-        costs = share * best.cost_bps + (1.0 - share) * realised(rest, sd, inputs)
-        estimates.append(replace(_estimate(Action.SPLIT, costs, situation), quantity=str(quantity)))
-    if not estimates:
+    best = situation.admissible[0]
+    quantities = _split_quantities(situation, best)
+    if not quantities:
         return _refuse(Action.SPLIT, ReasonCode.QUANTITY_TOO_SMALL)
-    chosen = min(estimates, key=lambda item: item.objective_micro_bps or 0)
-    return replace(chosen, quote_id=best.quote.quote_id, **_schedule(situation))
+    shares = np.array([float(quantity / request.quantity) for quantity in quantities])[:, None]
+    exponent = inputs.parameters.temporary_size_exponent
+    rests = alternative.expected_for_share(1.0 - shares, exponent, alternative.best)
+    sd = float(alternative.timing_sd_bps[alternative.best])
+    costs = shares * best.cost_bps + (1.0 - shares) * realised(rests, sd, inputs)
+    weighed = np.rint(objective(costs, inputs)[2] * 1e6)
+    allowed = np.array([not _beyond_limit(situation, float(rest)) for rest in mean(rests)])
+    if not allowed.any():
+        return _refuse(Action.SPLIT, ReasonCode.LIMIT_PRICE)
+    chosen = int(np.where(allowed, weighed, np.inf).argmin())
+    return _estimate(
+        Action.SPLIT,
+        costs[chosen],
+        situation,
+        quote_id=best.quote.quote_id,
+        quantity=str(quantities[chosen]),
+        **_schedule(situation),
+    )
 
 
 def _split_quantities(situation: Situation, best: Candidate) -> list[Decimal]:
@@ -279,13 +297,15 @@ def _split_quantities(situation: Situation, best: Candidate) -> list[Decimal]:
     steps = {(part / request.quantity_step).to_integral_value(rounding=ROUND_FLOOR) for part in wanted}
     least = min(request.minimum_quantity or Decimal(0), request.quantity)
     quantities = sorted(step * request.quantity_step for step in steps)
-    return [quantity for quantity in quantities if max(least, Decimal(0)) <= quantity < request.quantity and quantity > 0]
+    return [
+        quantity for quantity in quantities if max(least, Decimal(0)) <= quantity < request.quantity and quantity > 0
+    ]
 
 
 def _wait(situation: Situation) -> ActionEstimate:
     """Wait for the dealers who have not answered; what stands in hand is kept if it stays firm as long."""
     inputs, parameters, charge = situation.inputs, situation.inputs.parameters, situation.charge
-    pending = min(inputs.request.pending_dealers, len(charge.base_bps) - 1)
+    pending = min(inputs.request.pending_dealers, len(charge.whole.base_bps) - 1)
     if pending < 1:
         return _refuse(Action.WAIT, ReasonCode.NO_PENDING_DEALERS)
     end_ns = inputs.now_ns + round(parameters.wait_s * NS_PER_S)
@@ -304,7 +324,7 @@ def _wait(situation: Situation) -> ActionEstimate:
 def _new_quotes(situation: Situation, pending: int) -> Floats:
     """(M,) best cost among pending dealers who answer, the market's move included; infinite where nobody does."""
     inputs, parameters, charge = situation.inputs, situation.inputs.parameters, situation.charge
-    count = charge.base_bps.shape[1]
+    count = charge.whole.base_bps.shape[1]
     draws = charge.draws(parameters.reference_ttl_s)[1 : pending + 1]
     answers = np.stack(
         [stratified_uniforms(inputs.seed, OUTCOME_STREAM + 1024 * (1 + d), count) for d in range(pending)]

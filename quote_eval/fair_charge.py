@@ -13,15 +13,15 @@ of being rid of a position, and so the closed form of the dealer's value, is
 
 ``−V(v, T) = v·χ·(half-spread + dealer fee) + (v·χ)^{1+β}·temporary(T) + v²·[I·φ₂(2x) + γ/2·σ²·(z/volume)·T·φ₃(2x)]``
 
-Before the trade he holds ``u·z``, signed so that the trade adds to it, and ``(u + 1)·z`` after. The client's information
-``α = E[move] − own permanent``, arriving as ``1 − e^{−t/θ}``, hurts the share of the request not yet shed:
+Before the trade he holds ``u·z``, signed so that the trade adds to it, and ``(u + 1)·z`` after. The client's
+information ``α = E[move] − own permanent``, arriving as ``1 − e^{−t/θ}``, hurts the share of the request not yet shed:
 ``AS(T) = α·(T/θ)·φ₂(T/H + T/θ)``. He picks ``T`` with AS in view, therefore
 
 ``F = processing + min_T [−V(|u + 1|, T) + AS(T)] − min_T [−V(|u|, T)] + TTL option + margin``
 
 The half-spread and both impacts of hedging enter once, inside V; AS enters once, in the bracket; hedging and bearing
-risk are substitutes through T. ``α`` is never below zero: where the forecast move is smaller than the impact model's own
-permanent part, the two models cannot be told apart, and no reversion is read into their difference.
+risk are substitutes through T. ``α`` is never below zero: where the forecast move is smaller than the impact model's
+own permanent part, the two models cannot be told apart, and no reversion is read into their difference.
 Future price noise is not in F. The option of a firm quote is ``exercised share × σ·√(TTL/2π)``, at the money.
 """
 
@@ -32,9 +32,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quote_eval.inputs import EvaluationParameters, Predictions
-from quote_eval.numerics import Floats, phi_1, phi_2, phi_3, stratified_normals
+from quote_eval.numerics import Floats, mean, phi_1, phi_2, phi_3, stratified_normals
 from rfq_service.domain.units import S_PER_DAY
 
 _STREAMS_PER_DEALER = 8
@@ -44,25 +45,16 @@ _HALF_SPREAD_STREAM = 7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DealerStates:
-    """Unobserved states of P dealers in M draws, each (P, M): what one draw of F is about besides the parameters."""
+    """Unobserved states of P dealers in M draws, each (P, M): what one draw of F is about besides the parameters.
 
-    inventory_before: Floats
-    inventory_after: Floats
+    ``inventory`` is in units of the request and signed so that the trade adds to it.
+    """
+
+    inventory: Floats
     holding_time_s: Floats
     risk_aversion: Floats
     margin_multiple: Floats
     ttl_exercise: Floats
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Geometry:
-    """Integrals of the shedding path for K durations, (K, P, M): they know no market and are kept between calls."""
-
-    hedged: Floats
-    hedged_power: Floats
-    permanent: Floats
-    risk_days: Floats
-    information: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,81 +64,78 @@ class FairCharge:
     Attributes:
         base_bps: (P, M) draws, dealer by dealer; the same column is the same parameter draw.
         margin_bps: (P, M) the margin inside them.
-        bars_bps: (5,) means over the first dealer's draws: half-spread, temporary, own permanent, information, risk.
+        bars_bps: (5,) means over the first dealer's draws: half-spread, temporary, own permanent, risk, information.
+        ttl_exercise: (P, M) share of the option of a firm quote that the client realises.
     """
 
     base_bps: Floats
     margin_bps: Floats
     bars_bps: Floats
+    ttl_exercise: Floats
+
+    def draws(self, volatility_bps_sqrt_day: float, ttl_s: float) -> Floats:
+        """(P, M) draws of F for a quote that is firm for ``ttl_s``."""
+        return self.base_bps + self.ttl_exercise * option_value_bps(volatility_bps_sqrt_day, ttl_s)
+
+
+@dataclass(frozen=True, slots=True)
+class DealerDraws:
+    """Which dealers to draw: P of them for M parameter draws, fixed by the seed; every leg has its own."""
+
+    parameters: EvaluationParameters
+    seed: int
+    leg_index: int
+    dealers: int
+    count: int
 
 
 def fair_charge(
-    predictions: Predictions,
-    notional: float,
-    share: float,
-    parameters: EvaluationParameters,
-    seed: int,
-    leg_index: int,
-    dealers: int,
-    taker_fee_bps: float,
+    predictions: Predictions, notional: float, share: float, taker_fee_bps: float, drawn: DealerDraws
 ) -> FairCharge:
-    """Draws of F for ``share`` of a request of ``notional`` in one leg; the formulas are in the module's docstring.
+    """Draws of F for part of a request in one leg; the formulas are in the module's docstring.
 
     Args:
-        notional: whole request in the leg, quote currency; the predictions are for this size.
+        predictions: of the whole request in this leg.
+        notional: the whole request in this leg, quote currency.
         share: part of it that the quote is good for, in (0, 1].
-        seed: seed of the dealers' states; ``leg_index`` keeps the legs' states apart.
-        dealers: P, how many dealers to draw.
+        taker_fee_bps: the client's lit fee, of which a dealer pays a share.
+        drawn: the dealers.
     """
-    count = len(predictions.permanent_bps)
-    states = dealer_states(parameters, seed, leg_index, dealers, count)
-    shape = geometry(
-        parameters, seed, leg_index, dealers, count, tuple(predictions.durations_s.tolist()), predictions.horizon_s
-    )
-    exponent = parameters.temporary_size_exponent
-    half_spread = half_spread_draws(predictions, parameters, seed) + parameters.dealer_fee_share * taker_fee_bps
+    parameters, count = drawn.parameters, len(predictions.permanent_bps)
+    states = dealer_states(drawn)
+    weights = path_weights(drawn, tuple(predictions.durations_s.tolist()), predictions.horizon_s)
     size_in_volume = share * notional / predictions.volume_per_day_notional
-    risk_rate = states.risk_aversion * (0.5 * predictions.volatility_bps_sqrt_day**2 * size_in_volume)
-
-    parts = (
-        shape.hedged * half_spread,
-        shape.hedged_power * (predictions.temporary_bps * share**exponent)[:, None, :],
-        shape.permanent * (predictions.permanent_bps * share),
-        shape.risk_days * risk_rate,
-    )
-    information = shape.information * information_excess(predictions)
-    quadratic = parts[2] + parts[3]
-    after, before = states.inventory_after, states.inventory_before
-    cost_after = after * parts[0] + after ** (1.0 + exponent) * parts[1] + after**2 * quadratic + information
-    cost_before = before * parts[0] + before ** (1.0 + exponent) * parts[1] + before**2 * quadratic
+    rates = np.empty((5, len(predictions.durations_s), count))
+    rates[0] = half_spread_draws(predictions, parameters, drawn.seed) + parameters.dealer_fee_share * taker_fee_bps
+    rates[1] = predictions.temporary_bps * share**parameters.temporary_size_exponent
+    rates[2] = predictions.permanent_bps * share
+    rates[3] = 0.5 * predictions.volatility_bps_sqrt_day**2 * size_in_volume
+    rates[4] = information_excess(predictions)
+    costs = np.einsum("cbkpm,ckm->bkpm", weights, rates)
+    least = costs.min(axis=1)
     margin = states.margin_multiple * (
         parameters.margin_floor_bps + parameters.margin_half_spread_share * predictions.half_spread_bps
     )
-    base = parameters.processing_bps + cost_after.min(axis=0) - cost_before.min(axis=0) + margin
-    bars = _mean_bars(parts, information, states, cost_after, cost_before, exponent)
-    return FairCharge(base, margin, bars)
+    return FairCharge(
+        base_bps=(parameters.processing_bps + margin) + (least[0] - least[1]),
+        margin_bps=margin,
+        bars_bps=_mean_bars(weights[:, :, :, 0], rates, costs[:, :, 0].argmin(axis=1)),
+        ttl_exercise=states.ttl_exercise,
+    )
 
 
-def _mean_bars(
-    parts: tuple[Floats, Floats, Floats, Floats],
-    information: Floats,
-    states: DealerStates,
-    cost_after: Floats,
-    cost_before: Floats,
-    exponent: float,
-) -> Floats:
-    """Expected components of the first dealer's charge at the durations he picks, after less before the trade."""
-    draws = np.arange(cost_after.shape[2])
-    chosen_after, chosen_before = cost_after[:, 0].argmin(axis=0), cost_before[:, 0].argmin(axis=0)
-    after, before = states.inventory_after[0], states.inventory_before[0]
-    differences = [
-        float(
-            np.mean(after**power * part[chosen_after, 0, draws] - before**power * part[chosen_before, 0, draws])
-        )
-        for part, power in zip(parts, (1.0, 1.0 + exponent, 2.0, 2.0), strict=True)
-    ]
-    half_spread, temporary, permanent, risk = differences
-    return np.array([half_spread, temporary, permanent, float(information[chosen_after, 0, draws].mean()), risk])
+def _mean_bars(weights: Floats, rates: Floats, chosen: NDArray[np.int64]) -> Floats:
+    """(5,) expected components of the first dealer's charge at the durations he picks, after less before the trade.
+
+    Args:
+        weights: (5, 2, K, M), the first dealer's path weights.
+        rates: (5, K, M), what they multiply.
+        chosen: (2, M), index of the duration after and before the trade.
+    """
+    draws = np.arange(chosen.shape[1])
+    after = weights[:, 0, chosen[0], draws] * rates[:, chosen[0], draws]
+    before = weights[:, 1, chosen[1], draws] * rates[:, chosen[1], draws]
+    return mean(after - before)
 
 
 def information_excess(predictions: Predictions) -> Floats:
@@ -171,19 +160,16 @@ def option_value_bps(volatility_bps_sqrt_day: float, ttl_s: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def dealer_states(
-    parameters: EvaluationParameters, seed: int, leg_index: int, dealers: int, count: int
-) -> DealerStates:
-    """States of ``dealers`` dealers in ``count`` draws: stratified per dealer and dimension, fixed by the seed."""
+def dealer_states(drawn: DealerDraws) -> DealerStates:
+    """States of the dealers: stratified per dealer and dimension, fixed by the seed."""
+    parameters, first = drawn.parameters, drawn.leg_index * _STREAMS_PER_LEG + _STREAMS_PER_DEALER
 
     def normals(dimension: int) -> Floats:
-        first = leg_index * _STREAMS_PER_LEG + _STREAMS_PER_DEALER + dimension
-        return np.stack([stratified_normals(seed, first + d * _STREAMS_PER_DEALER, count) for d in range(dealers)])
+        streams = (first + dimension + dealer * _STREAMS_PER_DEALER for dealer in range(drawn.dealers))
+        return np.stack([stratified_normals(drawn.seed, stream, drawn.count) for stream in streams])
 
-    inventory = parameters.inventory_sd * normals(0)
     return DealerStates(
-        inventory_before=np.abs(inventory),
-        inventory_after=np.abs(inventory + 1.0),
+        inventory=parameters.inventory_sd * normals(0),
         holding_time_s=parameters.holding_time_median_s * np.exp(parameters.holding_time_log_sd * normals(1)),
         risk_aversion=parameters.risk_aversion_median * np.exp(parameters.risk_aversion_log_sd * normals(2)),
         margin_multiple=np.exp(parameters.margin_log_sd * normals(3)),
@@ -192,25 +178,23 @@ def dealer_states(
 
 
 @lru_cache(maxsize=64)
-def geometry(
-    parameters: EvaluationParameters,
-    seed: int,
-    leg_index: int,
-    dealers: int,
-    count: int,
-    durations_s: tuple[float, ...],
-    horizon_s: float,
-) -> Geometry:
-    """The path integrals of the module's docstring for every duration, dealer and draw."""
-    holding = dealer_states(parameters, seed, leg_index, dealers, count).holding_time_s
+def path_weights(drawn: DealerDraws, durations_s: tuple[float, ...], horizon_s: float) -> Floats:
+    """Weights (5, 2, K, P, M) of half-spread, temporary, permanent, risk and information, after and before the trade.
+
+    They are the path integrals of the module's docstring times the powers of the inventory: they know no market and
+    are kept between calls. Information counts for the request alone, so it has no weight before the trade.
+    """
+    states, power = dealer_states(drawn), 1.0 + drawn.parameters.temporary_size_exponent
     durations = np.array(durations_s)[:, None, None]
-    arrival_s = parameters.information_time_share * horizon_s
-    shed = durations / holding
-    hedged = phi_1(shed)
-    return Geometry(
-        hedged=hedged,
-        hedged_power=hedged ** (1.0 + parameters.temporary_size_exponent),
-        permanent=phi_2(2.0 * shed),
-        risk_days=durations / S_PER_DAY * phi_3(2.0 * shed),
-        information=durations / arrival_s * phi_2(shed + durations / arrival_s),
-    )
+    shed = durations / states.holding_time_s
+    arrived = durations / (drawn.parameters.information_time_share * horizon_s)
+    hedged, held_twice = phi_1(shed), 2.0 * shed
+    weights = np.zeros((5, 2, *shed.shape))
+    for index, held in enumerate((np.abs(states.inventory + 1.0), np.abs(states.inventory))):
+        weights[0, index] = held * hedged
+        weights[1, index] = (held * hedged) ** power
+        weights[2, index] = held**2 * phi_2(held_twice)
+        weights[3, index] = held**2 * states.risk_aversion * durations / S_PER_DAY * phi_3(held_twice)
+    weights[4, 0] = arrived * phi_2(shed + arrived)
+    weights.setflags(write=False)
+    return weights

@@ -103,9 +103,7 @@ class LegInputs:
     def notional(self, quantity: Decimal, price: Decimal) -> Decimal:
         """Exact quote-currency notional of ``quantity`` packages at a leg price."""
         per_contract = (
-            self.multiplier
-            if self.contract_type is ContractType.INVERSE
-            else EXACT.multiply(self.multiplier, price)
+            self.multiplier if self.contract_type is ContractType.INVERSE else EXACT.multiply(self.multiplier, price)
         )
         return EXACT.multiply(EXACT.multiply(quantity, self.ratio), per_contract)
 
@@ -177,7 +175,8 @@ class EvaluationParameters:
         temporary_size_exponent: 0.6, Almgren et al. 2005. Permanent impact is linear in size (ibid.).
         information_time_share: time constant of the arrival of information as share of the horizon. Prior.
         leg_correlation: correlation of the legs' mids in packages. Prior.
-        participation_max: largest share of volume that a schedule may take. Convention.
+        participation_max, depth_share_max: a schedule takes at most this share of volume, or else its child orders at
+            most this share of the resting depth. Convention.
         slice_interval_s: distance of the child orders of a schedule. Convention.
         counter_delay_s: time a counter takes. Prior.
         counter_concession: chance that a dealer concedes a price above his break-even. Prior.
@@ -211,6 +210,7 @@ class EvaluationParameters:
     information_time_share: float = 1.0 / 3.0
     leg_correlation: float = 0.8
     participation_max: float = 0.25
+    depth_share_max: float = 0.5
     slice_interval_s: float = 10.0
     counter_delay_s: float = 5.0
     counter_concession: float = 0.5

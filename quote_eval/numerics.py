@@ -18,34 +18,55 @@ from rfq_service.domain.errors import require
 
 Floats = NDArray[np.float64]
 
-_PPM = 1_000_000
+_MICRO = 1_000_000
+_CDF_RANGE, _CDF_STEPS = 8.0, 512.0
+_CDF_GRID = np.linspace(-_CDF_RANGE, _CDF_RANGE, int(2.0 * _CDF_RANGE * _CDF_STEPS) + 1)
+_CDF_TABLE: Floats = np.array([0.5 * math.erfc(-x * math.sqrt(0.5)) for x in _CDF_GRID.tolist()])
+_CDF_SLOPES: Floats = np.diff(_CDF_TABLE)
 _SERIES_BELOW = 0.05
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 _MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
-def to_ppm(probability: float) -> int:
-    """Fixed-point form of a probability (1e-6).
+def mean(values: Floats) -> Floats:
+    """Mean over the last axis; numpy's own spends more on bookkeeping than on 256 numbers."""
+    total: Floats = np.add.reduce(values, axis=-1)
+    average: Floats = total / values.shape[-1]
+    return average
+
+
+def to_micro_bps_list(values_bps: Floats) -> list[int]:
+    """Fixed-point forms (1e-6 bps) of a vector, rounded as ``units.to_micro_bps`` does.
 
     Raises:
-        InvariantError: unless it lies in [0, 1] up to rounding; NaN does not.
+        InvariantError: on NaN or infinity.
     """
-    require(-1e-9 <= probability <= 1.0 + 1e-9, "a stored probability lies in [0, 1]")
-    return round(min(1.0, max(0.0, probability)) * _PPM)
+    require(bool((np.abs(values_bps) < 1e12).all()), "stored results in bps are finite")
+    whole: list[int] = np.rint(values_bps * _MICRO).astype(np.int64).tolist()
+    return whole
+
+
+def to_ppm_list(probabilities: Floats) -> list[int]:
+    """Fixed-point forms (1e-6) of a vector of probabilities.
+
+    Raises:
+        InvariantError: unless all lie in [0, 1] up to rounding; NaN does not.
+    """
+    require(bool((np.abs(probabilities - 0.5) <= 0.5 + 1e-9).all()), "stored probabilities lie in [0, 1]")
+    whole: list[int] = np.rint(probabilities * _MICRO).astype(np.int64).tolist()
+    return whole
 
 
 def normal_cdf(x: Floats) -> Floats:
-    """Standard normal distribution function, any shape, absolute error below 1e-7.
+    """Standard normal distribution function, any shape, absolute error below 2e-7.
 
-    Abramowitz and Stegun 7.1.26 for erf; a vectorised ``math.erf`` needs scipy, which the server does not import.
+    Linear between 1/512 apart values of ``math.erfc`` on ±8: a vectorised erf needs scipy, which the server does not
+    import, and a table is faster than a rational approximation with its exponential.
     """
-    scaled = np.abs(x) * math.sqrt(0.5)
-    t = 1.0 / (1.0 + 0.3275911 * scaled)
-    poly = t * (
-        0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))
-    )
-    tail = 0.5 * poly * np.exp(-scaled * scaled)
-    return np.where(x < 0.0, tail, 1.0 - tail)
+    place = np.minimum(np.maximum((x + _CDF_RANGE) * _CDF_STEPS, 0.0), 2.0 * _CDF_RANGE * _CDF_STEPS - 1e-9)
+    index = place.astype(np.int64)
+    values: Floats = _CDF_TABLE[index] + (place - index) * _CDF_SLOPES[index]
+    return values
 
 
 @lru_cache(maxsize=8)
@@ -81,12 +102,12 @@ def _frozen(values: Floats) -> Floats:
     return values
 
 
-def survival(sorted_draws: Floats, at: float) -> float:
-    """P(draw ≥ at) of an ascending sample (M,), linear between plotting positions (i − ½)/M.
+def survival(sorted_draws: Floats, at: Floats) -> Floats:
+    """P(draw ≥ at), (N,), of an ascending sample (M,), linear between plotting positions (i − ½)/M.
 
     It is ½ at the median, falls with ``at`` and never claims more than M draws can show: within [½/M, 1 − ½/M].
     """
-    return float(np.interp(at, sorted_draws, _survival_positions(len(sorted_draws))))
+    return np.interp(at, sorted_draws, _survival_positions(len(sorted_draws)))
 
 
 @lru_cache(maxsize=8)
@@ -103,12 +124,15 @@ def quantile(sorted_draws: Floats, probability: float) -> float:
     return float(sorted_draws[low]) * (1.0 - weight) + float(sorted_draws[low + 1]) * weight
 
 
-def expected_shortfall(draws: Floats, level: float) -> float:
-    """CVaR: mean of the worst ``1 − level`` of equally likely costs (M,), the boundary draw counted in part."""
-    tail = (1.0 - level) * len(draws)
+def expected_shortfall(draws: Floats, level: float) -> Floats:
+    """CVaR: mean over the last axis of the worst ``1 − level`` of equally likely costs, the boundary draw in part."""
+    count = draws.shape[-1]
+    tail = (1.0 - level) * count
     whole = int(tail)
-    worst = np.sort(draws)[::-1]
-    return float((worst[:whole].sum() + (tail - whole) * worst[whole]) / tail)
+    ordered = np.sort(draws, axis=-1)
+    worst: Floats = np.add.reduce(ordered[..., count - whole :], axis=-1)
+    shortfall: Floats = (worst + (tail - whole) * ordered[..., count - whole - 1]) / tail
+    return shortfall
 
 
 def phi_1(x: Floats) -> Floats:

@@ -69,8 +69,10 @@ class Exceedances:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """From mid to price. The bars are expected components of the fair charge and the margin is the rest, so that they
-    add up to the cost exactly. Where own impact and information cannot be told apart, ``information_micro_bps`` is
+    """From mid to price.
+
+    The bars are expected components of the fair charge and the margin is the rest, so that they add up to the cost
+    exactly. Where own impact and information cannot be told apart, ``information_micro_bps`` is
     both, ``own_permanent_micro_bps`` zero and ``information_separable`` false.
     """
 
@@ -212,17 +214,17 @@ class SideSummary:
 
     side: str
     gross_notional: str
-    fair_low_micro_bps: int | None
-    fair_median_micro_bps: int | None
-    fair_high_micro_bps: int | None
-    expected_best_micro_bps: int | None
-    markout_micro_bps: int | None
-    markout_parameter_sd_micro_bps: int | None
-    markout_market_sd_micro_bps: int | None
-    schedules: tuple[ScheduleCost, ...]
-    best_schedule: int | None
-    actions: tuple[ActionEstimate, ...]
-    recommended: Action | None
+    fair_low_micro_bps: int | None = None
+    fair_median_micro_bps: int | None = None
+    fair_high_micro_bps: int | None = None
+    expected_best_micro_bps: int | None = None
+    markout_micro_bps: int | None = None
+    markout_parameter_sd_micro_bps: int | None = None
+    markout_market_sd_micro_bps: int | None = None
+    schedules: tuple[ScheduleCost, ...] = ()
+    best_schedule: int | None = None
+    actions: tuple[ActionEstimate, ...] = ()
+    recommended: Action | None = None
 
 
 @dataclass(frozen=True, slots=True)

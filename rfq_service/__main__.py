@@ -46,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     calibrate = _add(commands, "calibrate", _calibrate, "measure the closed forms' parameters on recordings")
     calibrate.add_argument("--data", type=Path, required=True, help="folder laid out like the recordings")
     calibrate.add_argument("--out", type=Path, required=True, help="folder for the artifact")
-    openapi = _add(commands, "openapi", _openapi, "write openapi/openapi.json and its examples")
-    openapi.add_argument("--out", type=Path, default=Path("openapi"), help="folder to write to")
+    openapi = _add(commands, "openapi", _openapi, "write the OpenAPI document")
+    openapi.add_argument("--out", type=Path, default=Path("openapi/openapi.json"), help="file to write")
     _add(commands, "settings", _settings, "list every setting with its default")
     return parser
 
@@ -163,10 +163,10 @@ def _calibrate(arguments: argparse.Namespace, _: Settings) -> int:
 
 
 def _openapi(arguments: argparse.Namespace, _: Settings) -> int:
-    from rfq_service.app import write_openapi
+    from rfq_service.api.openapi import write_openapi
 
     write_openapi(arguments.out)
-    print(f"wrote {arguments.out}/openapi.json")
+    print(f"wrote {arguments.out}")
     return 0
 
 

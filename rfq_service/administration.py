@@ -28,6 +28,7 @@ from rfq_service.settings import Settings
 
 T = TypeVar("T")
 _NAME_MAX = 64
+_PREFIX_LENGTH = 10
 
 
 @contextlib.contextmanager
@@ -99,11 +100,9 @@ def add_instruments(settings: Settings, file: Path) -> int:
     """Add or change the instruments of a JSON file: one object or a list, fields as in ``Instrument``."""
     try:
         text = file.read_bytes()
-        kind = list[Instrument] if text.lstrip().startswith(b"[") else Instrument
-        decoded = msgspec.json.decode(text, type=kind)
+        instruments = msgspec.json.decode(text if text.lstrip().startswith(b"[") else b"[" + text + b"]", type=list[Instrument])
     except (msgspec.MsgspecError, InvariantError) as error:
         raise RfqError(ErrorCode.INVALID_FIELD, f"{file}: {error}") from None
-    instruments = [decoded] if isinstance(decoded, Instrument) else decoded
 
     async def work(uow: UnitOfWork) -> None:
         for instrument in instruments:
@@ -122,11 +121,10 @@ async def store_firm(uow: UnitOfWork, name: str, *, is_dealer: bool) -> Firm:
     """
     if not name.isprintable() or name != name.strip() or not 1 <= len(name) <= _NAME_MAX:
         raise RfqError(ErrorCode.INVALID_FIELD, f"1 to {_NAME_MAX} printable characters", "name")
-    if await uow.firms.by_name([name]):
-        raise RfqError(ErrorCode.INVALID_FIELD, f"there is a firm {name!r} already", "name")
     now_ns = time.time_ns()
     firm = Firm(firm_id=FirmId(new_id(now_ns)), name=name, is_dealer=is_dealer)
-    await uow.firms.add(firm)
+    if not await uow.firms.add(firm):
+        raise RfqError(ErrorCode.INVALID_FIELD, f"there is a firm {name!r} already", "name")
     event = build_event(
         EventKind.FIRM_ADDED, new_id(now_ns), now_ns, {"is_dealer": is_dealer, "name": name}, client=firm.firm_id
     )
@@ -146,7 +144,7 @@ async def store_key(uow: UnitOfWork, firm_name: str, label: str) -> tuple[ApiKey
     now_ns = time.time_ns()
     key = new_key()
     key_id = ApiKeyId(new_id(now_ns))
-    await uow.firms.add_key(key_id, firm.firm_id, digest_of(key), label, now_ns)
+    await uow.firms.add_key(key_id, firm.firm_id, digest_of(key), key[:_PREFIX_LENGTH], label, now_ns)
     event = build_event(
         EventKind.KEY_ADDED, new_id(now_ns), now_ns, {"key_id": key_id, "label": label}, client=firm.firm_id
     )
@@ -154,20 +152,21 @@ async def store_key(uow: UnitOfWork, firm_name: str, label: str) -> tuple[ApiKey
     return key_id, key
 
 
-def in_transaction(settings: Settings, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-    """Run ``work`` in one committed transaction on a migrated database."""
-    with open_postgres(settings) as dsn:
-        migrate.upgrade(dsn)
+def in_transaction(settings: Settings, work: Callable[[UnitOfWork], Awaitable[T]], dsn: str = "") -> T:
+    """Run ``work`` in one committed transaction on a migrated database; ``dsn`` names one that is open already."""
+    if dsn:
         return asyncio.run(_run(dsn, work))
+    with open_postgres(settings) as opened:
+        migrate.upgrade(opened)
+        return asyncio.run(_run(opened, work))
 
 
 async def _run(dsn: str, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
     database = Database(dsn, pool_size=1)
-    await database.start()
     try:
         async with database.begin() as uow:
             result = await work(uow)
             await uow.commit()
         return result
     finally:
-        await database.stop()
+        await database.close()

@@ -11,12 +11,16 @@ from litestar.response.base import ASGIResponse
 
 from rfq_service.api.dependencies import Runtime
 from rfq_service.api.documentation import docs_page
-from rfq_service.api.openapi import openapi_json
+from rfq_service.api.openapi import openapi_json, write_openapi
 from rfq_service.api.problems import to_response
 from rfq_service.api.routes import OPERATIONS
 
+__all__ = ["create_app", "write_openapi"]
+
 # Nothing on the page comes from elsewhere, and nothing on it runs.
-_DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_DOCS_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def create_app(runtime: Runtime) -> Litestar:
@@ -50,7 +54,7 @@ async def _serve_openapi() -> ASGIResponse:
 async def _serve_docs() -> ASGIResponse:
     return ASGIResponse(
         body=_docs_bytes(),
-        media_type="text/html; charset=utf-8",
+        media_type="text/html",
         headers={"content-security-policy": _DOCS_POLICY},
     )
 

@@ -106,7 +106,6 @@ class Runtime:
     async def start(self) -> None:
         """Open the database, register the market's instruments and start the background work."""
         self.telemetry.start()
-        await self.database.start()
         await self.directory.register(self.board.instruments())
         await self.writer.start()
         jobs: list[tuple[str, Callable[[], Awaitable[None]]]] = [
@@ -125,7 +124,7 @@ class Runtime:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.writer.stop()
-        await self.database.stop()
+        await self.database.close()
         self.telemetry.close()
 
     async def readiness(self) -> dict[str, str]:
@@ -198,7 +197,7 @@ def build_runtime(settings: Settings, dsn: str, recordings: Sequence[Recording],
     database = Database(
         dsn,
         pool_size=settings.database.pool_size,
-        command_timeout_ms=settings.database.command_timeout_ms,
+        command_timeout_s=settings.database.command_timeout_ms / 1_000,
         statement_cache_size=settings.database.statement_cache_size,
     )
     board = Board(clock)

@@ -1,13 +1,12 @@
 """Every setting, in one documented tree, read once from ``RFQ_*`` variables by the command that starts.
 
-A variable's name is ``RFQ_`` + section + ``_`` + field in capitals: ``RFQ_HTTP_PORT``. ``rfq settings`` prints them all.
+A variable's name is ``RFQ_`` + section + ``_`` + field in capitals, as ``RFQ_HTTP_PORT``; ``rfq settings`` prints all.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ class DatabaseSettings:
     """Where the history is kept."""
 
     url: str = _setting("", "PostgreSQL DSN; DATABASE_URL is read too; empty starts the embedded server")
-    data_dir: Path = _setting(Path(".data"), "folder of the embedded server and its files")
+    data_dir: Path = _setting(Path(".data"), "folder of the embedded server and its files")  # noqa: RUF009
     pool_size: int = _setting(8, "connections for requests", 1, 500)
     statement_cache_size: int = _setting(256, "prepared statements per connection; 0 behind pgbouncer", 0, 10_000)
     command_timeout_ms: int = _setting(1_500, "longest statement", 10, 600_000)
@@ -115,9 +114,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting; `rfq settings` lists them all")
     settings = Settings(**sections)
+    url_variable = variable_name("database", "url")
     if not settings.database.url and environment.get("DATABASE_URL"):
-        sections["database"] = _with_url(settings.database, environment["DATABASE_URL"])
-        settings = Settings(**sections)
+        url_variable = "DATABASE_URL"
+        settings = replace(settings, database=replace(settings.database, url=environment[url_variable]))
+    url = settings.database.url
+    if url and not url.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
+        raise SettingsError(f"{url_variable}: a postgresql:// address is needed")
     _check_together(settings)
     return settings
 
@@ -159,14 +162,9 @@ def _parse(variable: str, text: str, default: object, metadata: Mapping[str, Any
     except ValueError:
         raise SettingsError(f"{variable}={text!r}: a number is needed") from None
     minimum, maximum = metadata["minimum"], metadata["maximum"]
-    if not math.isfinite(value) or not minimum <= value <= maximum:
+    if not minimum <= value <= maximum:  # never true of NaN
         raise SettingsError(f"{variable}={text!r}: must be between {minimum:g} and {maximum:g}")
     return value
-
-
-def _with_url(settings: DatabaseSettings, url: str) -> DatabaseSettings:
-    values = {item.name: getattr(settings, item.name) for item in fields(settings)}
-    return DatabaseSettings(**{**values, "url": url})
 
 
 def _check_together(settings: Settings) -> None:
@@ -174,14 +172,10 @@ def _check_together(settings: Settings) -> None:
     for name in ("rfq_expiry", "quote_ttl"):
         low, middle, high = (getattr(life, f"{name}_{end}_s") for end in ("min", "default", "max"))
         if not low <= middle <= high:
-            raise SettingsError(
-                f"{variable_name('life', f'{name}_default_s')}={middle:g}: must lie between its min {low:g} and max {high:g}"
-            )
+            variable = variable_name("life", f"{name}_default_s")
+            raise SettingsError(f"{variable}={middle:g}: must lie between its min {low:g} and max {high:g}")
     if settings.telemetry.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"RFQ_TELEMETRY_LOG_LEVEL={settings.telemetry.log_level!r}: DEBUG, INFO, WARNING or ERROR")
-    url = settings.database.url
-    if url and not url.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
-        raise SettingsError("RFQ_DATABASE_URL: a postgresql:// address is needed")
 
 
 def seconds_to_ns(value_s: float) -> int:

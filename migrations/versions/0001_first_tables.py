@@ -103,7 +103,8 @@ TABLES = (
         CONSTRAINT market_bar_spread_bps_check CHECK (spread_bps >= 0 AND spread_bps < 'Infinity'),
         CONSTRAINT market_bar_depth_notional_check CHECK (depth_notional >= 0 AND depth_notional < 'Infinity'),
         CONSTRAINT market_bar_trade_count_check CHECK (trade_count >= 0),
-        CONSTRAINT market_bar_range_check CHECK (low_mid <= least(open_mid, close_mid) AND high_mid >= greatest(open_mid, close_mid)),
+        CONSTRAINT market_bar_lowest_check CHECK (low_mid <= least(open_mid, close_mid)),
+        CONSTRAINT market_bar_highest_check CHECK (high_mid >= greatest(open_mid, close_mid)),
         CONSTRAINT market_bar_instrument_id_fkey FOREIGN KEY(instrument_id) REFERENCES instrument (id)
     )
     """,

@@ -158,7 +158,7 @@ async def price_request(call: Call[PriceIn, NoQuery]) -> PriceOut:
     """Ask what to quote.
 
     Prices an inbound RFQ or a hypothetical request with your own inventory: price, markup and its parts, chance to win,
-    expected gain. A refusal to quote, as in a stale market, is an answer with a `decline_code`, not an error. Nothing is
-    sent to the client: post the quote yourself.
+    expected gain. A refusal to quote, as in a stale market, is an answer with a `decline_code`, not an error. Nothing
+    is sent to the client: post the quote yourself.
     """
     return price_out(await call.runtime.sell_side.price(call.caller, call.body.order()))

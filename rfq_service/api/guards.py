@@ -30,7 +30,9 @@ async def authenticate(request: Request[Any, Any, Any], keys: Keys) -> Principal
     key = _presented_key(request)
     firm = await keys.firm_of(key) if key and len(key) <= _KEY_LENGTH_MAX and key.isascii() else None
     if firm is None:
-        raise RfqError(ErrorCode.UNAUTHENTICATED, "a valid API key is needed: Authorization: Bearer <key>, or X-API-Key")
+        raise RfqError(
+            ErrorCode.UNAUTHENTICATED, "a valid API key is needed: Authorization: Bearer <key>, or X-API-Key"
+        )
     return Principal(firm)
 
 

@@ -11,7 +11,7 @@ from rfq_service.api.problems import RETRY_AFTER_S
 from rfq_service.api.schemas.wire import WireOut
 
 TAG = "Operations"
-METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
 
 
 class LiveOut(WireOut, frozen=True):
@@ -27,9 +27,7 @@ class ReadyOut(WireOut, frozen=True):
     components: dict[str, str]
 
 
-@operation(
-    "GET", "/health/live", tag=TAG, body=NoBody, query=NoQuery, returns=LiveOut, is_public=True
-)
+@operation("GET", "/health/live", tag=TAG, body=NoBody, query=NoQuery, returns=LiveOut, is_public=True)
 async def live(_call: Call[NoBody, NoQuery]) -> LiveOut:
     """Is the process alive.
 
@@ -38,9 +36,7 @@ async def live(_call: Call[NoBody, NoQuery]) -> LiveOut:
     return LiveOut()
 
 
-@operation(
-    "GET", "/health/ready", tag=TAG, body=NoBody, query=NoQuery, returns=ReadyOut, is_public=True
-)
+@operation("GET", "/health/ready", tag=TAG, body=NoBody, query=NoQuery, returns=ReadyOut, is_public=True)
 async def ready(call: Call[NoBody, NoQuery]) -> ReadyOut | Reply:
     """Can requests be served.
 
@@ -53,12 +49,10 @@ async def ready(call: Call[NoBody, NoQuery]) -> ReadyOut | Reply:
     return Reply(body, "application/json", status=503, headers={"retry-after": str(RETRY_AFTER_S)})
 
 
-@operation(
-    "GET", "/metrics", tag=TAG, body=NoBody, query=NoQuery, returns=METRICS_MEDIA_TYPE, is_public=True
-)
+@operation("GET", "/metrics", tag=TAG, body=NoBody, query=NoQuery, returns=METRICS_MEDIA_TYPE, is_public=True)
 async def metrics(call: Call[NoBody, NoQuery]) -> Reply:
     """Read the metrics in Prometheus' text format.
 
     Counts and histograms by use case and outcome; never by firm.
     """
-    return Reply(call.runtime.telemetry.prometheus_text().encode(), METRICS_MEDIA_TYPE)
+    return Reply(call.runtime.telemetry.prometheus_text(), METRICS_MEDIA_TYPE)

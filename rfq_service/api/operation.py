@@ -18,6 +18,7 @@ import msgspec
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
+from msgspec import UNSET, UnsetType
 
 from rfq_service.api.dependencies import Runtime
 from rfq_service.api.guards import Principal, authenticate
@@ -62,16 +63,17 @@ class Call(Generic[B, Q]):
         """An id from the path; raises the error ``unknown`` when it is no UUID."""
         return parse_path_id(self.path[name], unknown)
 
-    def page(self, cursor: str | None, limit: int | None) -> tuple[UUID | None, int]:
+    def page(self, cursor: str | UnsetType, limit: int | UnsetType) -> tuple[UUID | None, int]:
         """Where the page begins and how long it may be.
 
         Raises:
             RfqError: ``INVALID_CURSOR``, or ``INVALID_PARAMETER`` for a limit above the settings' maximum.
         """
         page_max = self.runtime.settings.http.page_max
-        if limit is not None and limit > page_max:
+        size = min(PAGE_DEFAULT, page_max) if limit is UNSET else limit
+        if size > page_max:
             raise RfqError(ErrorCode.INVALID_PARAMETER, f"must be at most {page_max}", "limit")
-        return (None if cursor is None else parse_cursor(cursor)), limit or min(PAGE_DEFAULT, page_max)
+        return None if cursor is UNSET else parse_cursor(cursor), size
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Reply:
     body: bytes
     media_type: str
     status: int = 200
-    headers: Mapping[str, str] | None = None
+    headers: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,7 @@ class Operation:
             return ASGIResponse(
                 body=result.body, status_code=result.status, media_type=result.media_type, headers=result.headers
             )
-        return ASGIResponse(
-            body=msgspec.json.encode(result), status_code=self.status, media_type="application/json"
-        )
+        return ASGIResponse(body=msgspec.json.encode(result), status_code=self.status, media_type="application/json")
 
     async def _read(self, runtime: Runtime, request: Request[Any, Any, Any]) -> Call[Any, Any]:
         http = runtime.settings.http

@@ -48,14 +48,14 @@ async def read_body(request: Request[Any, Any, Any], body_max_bytes: int) -> byt
     more = True
     while more:
         message = await request.receive()
-        if message["type"] == "http.disconnect":
+        if message["type"] != "http.request":
             raise RfqError(ErrorCode.MALFORMED_BODY, "the connection was closed before the body was complete")
-        chunk = message.get("body", b"")
+        chunk = message["body"]
         size += len(chunk)
         if size > body_max_bytes:
             _refuse_size(body_max_bytes)
         chunks.append(chunk)
-        more = message.get("more_body", False)
+        more = message["more_body"]
     if size and (not _MEDIA_TYPE.fullmatch(headers.get("content-type", "")) or "content-encoding" in headers):
         raise RfqError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json in UTF-8, not compressed")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -139,7 +139,7 @@ def check_text(text: str, field: str = "") -> str:
 
 
 def _validation_error(message: str) -> RfqError:
-    """msgspec's refusal with our code and path: ``… - at `$.legs[0].ratio``` is the field ``legs[0].ratio``."""
+    """Msgspec's refusal with our code and path: ``… - at `$.legs[0].ratio``` is the field ``legs[0].ratio``."""
     match = _WHERE.fullmatch(message)
     reason, path = (match["reason"], match["path"] or "") if match else (message, "")
     named = _FIELD_NAME.fullmatch(reason)

@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Request
+from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.response.base import ASGIResponse
 
 from rfq_service.api.schemas.problem import Problem
 from rfq_service.domain.errors import ErrorCode, RfqError
@@ -83,7 +82,7 @@ _FRAMEWORK_CODES: Mapping[int, ErrorCode] = {
 _log = structlog.get_logger(__name__)
 
 
-def to_response(request: Request[Any, Any, Any], error: Exception) -> ASGIResponse:
+def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer an error. Whatever we did not foresee is logged in full and told to the caller as ``INTERNAL`` only."""
     trace_id = request.scope.get(TRACE_ID_KEY) or secrets.token_hex(16)
     known = _as_rfq_error(error)
@@ -106,7 +105,7 @@ def _as_rfq_error(error: Exception) -> RfqError:
 _INTERNAL_DETAIL = "the service failed; nothing in the request explains it"
 
 
-def _response(error: RfqError, trace_id: str) -> ASGIResponse:
+def _response(error: RfqError, trace_id: str) -> Response[bytes]:
     status = STATUS[error.code]
     problem = Problem(
         type=f"urn:rfq:problem:{error.code.lower().replace('_', '-')}",
@@ -122,6 +121,6 @@ def _response(error: RfqError, trace_id: str) -> ASGIResponse:
         headers["retry-after"] = str(RETRY_AFTER_S)
     if status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    return ASGIResponse(
-        body=msgspec.json.encode(problem), status_code=int(status), media_type=PROBLEM_MEDIA_TYPE, headers=headers
+    return Response(
+        content=msgspec.json.encode(problem), status_code=int(status), media_type=PROBLEM_MEDIA_TYPE, headers=headers
     )

@@ -11,8 +11,8 @@ from rfq_service.api.schemas.quote import QuoteHistoryOut, QuoteHistoryQuery, qu
 async def list_quotes(call: Call[NoBody, QuoteHistoryQuery]) -> QuoteHistoryOut:
     """Search the quotes you received.
 
-    Newest first, with terms and scores, winning or not. Filters combine: RFQ, dealer, instrument, time of receipt, state
-    and verdict.
+    Newest first, with terms and scores, winning or not. Filters combine: RFQ, dealer, instrument, time of receipt,
+    state and verdict.
     """
     query = call.query
     cursor, limit = call.page(query.cursor, query.limit)

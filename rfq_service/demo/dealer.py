@@ -27,7 +27,7 @@ class Style:
     Attributes:
         spread_share: of the lit half-spread he charges.
         impact_share: of the square-root impact he expects.
-        noise_bps_share: sd of his error as share of his own charge.
+        noise_share: sd of his error as share of his own charge.
         pass_probability: how often he does not quote.
         delay_s: how long he thinks at most.
     """
@@ -73,7 +73,7 @@ class SimulatedDealer:
 
     def _leg(self, terms: dict[str, Any], leg: dict[str, Any]) -> tuple[str, Decimal, Decimal] | None:
         """Direction, bid and ask of a leg; ``None`` without a live market."""
-        board = self._client.get(f"/v1/board/{leg['instrument_id']}")
+        board = self._client.get(f"/v1/board/{leg['instrument_id']}")["market"]
         instrument = self._client.get(f"/v1/instruments/{leg['instrument_id']}")
         figures = board.get("statistics") or {}
         if board["status"] != "live" or not figures.get("volatility_bps_sqrt_day") or not figures.get("volume_per_day_notional"):

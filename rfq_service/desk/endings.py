@@ -112,7 +112,8 @@ def _cover_distance_micro_bps(rfq: Rfq, cover: Quote, fill: Fill) -> int:
     gross = Decimal(0)
     for leg, price in zip(rfq.terms.legs, fill.price.leg_prices, strict=True):
         gross = EXACT.add(gross, EXACT.multiply(leg.ratio, price))
-    return to_micro_bps(price_gap_bps(fill.side, fill.price.price, cover.side_price(fill.side).price, gross))
+    gap_bps = price_gap_bps(fill.side, fill.price.price, cover.side_price(fill.side).price, gross)
+    return max(0, to_micro_bps(gap_bps))  # zero too where the client took a quote that was not the best
 
 
 def _outcomes(quotes: Sequence[Quote], state: RfqState) -> dict[FirmId, InvitationOutcome]:

@@ -32,6 +32,7 @@ class Forecaster:
             return None
         return self.predictor.predict(
             PredictionRequest(
+                instrument_id=instrument.instrument_id,
                 notional=float(instrument.notional(quantity, market.mid)),
                 volatility_bps_sqrt_day=volatility,
                 volume_per_day_notional=volume,

@@ -8,7 +8,9 @@ from decimal import Decimal
 from uuid import UUID
 
 import msgspec
+import numpy as np
 
+from quote_eval.codec import encode_array
 from quote_eval.inputs import (
     EvaluationInputs,
     EvaluationParameters,
@@ -18,9 +20,9 @@ from quote_eval.inputs import (
     QuoteInputs,
     RequestInputs,
 )
+from quote_eval.numerics import Floats
 from quote_eval.ranking import evaluate_quotes
 from quote_eval.results import EvaluationResult, SideScore, SideSummary
-from quote_eval.stored_inputs import encode_inputs
 from rfq_service.desk.ports import MarketView
 from rfq_service.desk.predictions import Forecaster
 from rfq_service.desk.scores import DecisionResult, QuoteScore, WeighedQuote
@@ -33,7 +35,9 @@ from rfq_service.domain.quote import Quote
 from rfq_service.domain.rfq import Leg, Rfq
 from rfq_service.domain.units import RequestSide, Side
 
-_result_encoder = msgspec.json.Encoder(uuid_format="canonical")
+_result_encoder = msgspec.json.Encoder()
+# the same JSON as ``quote_eval.codec.encode_inputs``, made in C
+_inputs_encoder = msgspec.json.Encoder(enc_hook=encode_array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Scorer:
         predictions = None
         if market is not None:
             predictions = self._predictions(instrument, market, rfq.terms.leg_quantity(leg, rfq.remaining_quantity))
-        # the closed forms are the same for both sides of a leg
+        needed = {leg.side if side is Side.BUY else leg.side.opposite for side in rfq.terms.side.sides}
         return LegInputs(
             instrument_id=leg.instrument_id,
             contract_type=instrument.contract_type,
@@ -105,8 +109,9 @@ class Scorer:
             ratio=leg.ratio,
             multiplier=instrument.multiplier,
             market=None if market is None else _leg_market(instrument, market, now_ns),
-            buying=predictions,
-            selling=predictions,
+            # the closed forms are the same for both sides of a leg
+            buying=predictions if Side.BUY in needed else None,
+            selling=predictions if Side.SELL in needed else None,
         )
 
     def _predictions(self, instrument: Instrument, market: MarketSnapshot, quantity: Decimal) -> Predictions | None:
@@ -115,9 +120,9 @@ class Scorer:
             return None
         return Predictions(
             durations_s=prediction.durations_s,
-            permanent_bps=prediction.permanent_bps,
-            temporary_bps=prediction.temporary_bps,
-            information_bps=prediction.information_bps,
+            permanent_bps=_storable(prediction.permanent_bps),
+            temporary_bps=_storable(prediction.temporary_bps),
+            information_bps=_storable(prediction.information_bps),
             information_market_sd_bps=prediction.information_market_sd_bps,
             horizon_s=prediction.horizon_s,
             volatility_bps_sqrt_day=prediction.volatility_bps_sqrt_day,
@@ -154,8 +159,12 @@ class Scorer:
             action="none" if action is None else action.value,
             quote_id=None if chosen is None else QuoteId(UUID(chosen)),
             model=", ".join(result.models) or "none",
-            is_fallback=any(leg.buying is not None and leg.buying.is_fallback for leg in inputs.request.legs),
-            inputs_json=_result_encoder.encode(encode_inputs(inputs)).decode(),
+            is_fallback=any(
+                prediction is not None and prediction.is_fallback
+                for leg in inputs.request.legs
+                for prediction in (leg.buying, leg.selling)
+            ),
+            inputs_json=_inputs_encoder.encode(inputs).decode(),
             result_json=_result_encoder.encode(stored).decode(),
         )
 
@@ -184,6 +193,11 @@ class Scorer:
             if scored.quote_id in wanted
             for side in scored.sides
         ]
+
+
+def _storable(draws: Floats) -> Floats:
+    """Draws rounded to float32 before they are used: half the room in every stored decision, and nothing is lost."""
+    return draws.astype(np.float32).astype(np.float64)
 
 
 def _decided_side(rfq: Rfq, result: EvaluationResult) -> SideSummary | None:

@@ -37,6 +37,7 @@ def build_terms(
     increment = order.price_increment
     if increment is None:
         increment = min((instrument.tick_size for instrument in known), default=Decimal(1))
+    life_ns = bounded_life_ns(order.expires_in_ns, life, ErrorCode.EXPIRY_OUT_OF_RANGE, "expires_in_s")
     terms = RfqTerms(
         legs=order.legs,
         side=order.side,
@@ -45,7 +46,7 @@ def build_terms(
         minimum_quantity=order.minimum_quantity,
         price_increment=increment,
         created_at_ns=now_ns,
-        expires_at_ns=now_ns + bounded_life_ns(order.expires_in_ns, life, ErrorCode.EXPIRY_OUT_OF_RANGE, "expires_in_s"),
+        expires_at_ns=now_ns + life_ns,
     )
     check_terms(terms, instruments)
     return terms
@@ -88,13 +89,12 @@ def build_side_price(terms: RfqTerms, side: SideOrder | None, field: str) -> Sid
     if not leg_prices and side.price is not None and len(terms.legs) == 1:
         leg_prices = (side.price,)
     if len(leg_prices) != len(terms.legs):
-        raise RfqError(ErrorCode.QUOTE_LEGS_MISMATCH, "one price per leg", f"{field}.leg_prices")
-    for index, price in enumerate(leg_prices):
-        check_decimal(price, f"{field}.leg_prices[{index}]" if side.leg_prices else f"{field}.price")
-    price = side.price
-    if price is None:
-        price = terms.package_price(leg_prices)
-    return SidePrice(price=price, leg_prices=leg_prices)
+        path = f"{field}.price" if len(terms.legs) == 1 and not leg_prices else f"{field}.leg_prices"
+        raise RfqError(ErrorCode.QUOTE_LEGS_MISMATCH, "one price per leg", path)
+    for index, leg_price in enumerate(leg_prices):
+        check_decimal(leg_price, f"{field}.leg_prices[{index}]" if side.leg_prices else f"{field}.price")
+    net_price = terms.package_price(leg_prices) if side.price is None else side.price
+    return SidePrice(price=net_price, leg_prices=leg_prices)
 
 
 def build_quote(
@@ -109,7 +109,8 @@ def build_quote(
         dealer_name=dealer_name,
         bid=build_side_price(rfq.terms, order.bid, "bid"),
         ask=build_side_price(rfq.terms, order.ask, "ask"),
-        quantity=rfq.remaining_quantity if order.quantity is None else order.quantity,
+        # not what remains: that would tell the dealer what has traded with his rivals
+        quantity=rfq.terms.quantity if order.quantity is None else order.quantity,
         received_at_ns=now_ns,
         valid_until_ns=min(now_ns + ttl_ns, rfq.terms.expires_at_ns),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -10,6 +11,10 @@ from rfq_service.domain.units import NS_PER_S
 
 _TIMESTAMP_FRACTION_DIGITS = 9
 _EPOCH_ORDINAL = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+# Stricter than datetime.fromisoformat, which also takes week dates, offset minutes above 59 and a second fraction.
+_RFC_3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-5][0-9])"
+)
 
 
 class Clock(Protocol):
@@ -53,35 +58,19 @@ def parse_timestamp(text: str, field: str = "") -> int:
     Raises:
         RfqError: ``INVALID_FIELD`` for anything else, naive times and years outside 1970…2200 included.
     """
-    head, fraction, offset = _split_timestamp(text, field)
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise _timestamp_error(field)
+    head, fraction, offset = match.groups(default="")
     try:
-        moment = datetime.fromisoformat(head + offset)
-        utc = moment.astimezone(UTC)
+        utc = datetime.fromisoformat(head + ("+00:00" if offset in ("Z", "z") else offset)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise _timestamp_error(field) from None
-    if moment.tzinfo is None or not 1970 <= utc.year <= 2200:
+    if not 1970 <= utc.year <= 2200:
         raise _timestamp_error(field)
     days = utc.toordinal() - _EPOCH_ORDINAL
     seconds = ((days * 24 + utc.hour) * 60 + utc.minute) * 60 + utc.second
     return seconds * NS_PER_S + int(fraction.ljust(_TIMESTAMP_FRACTION_DIGITS, "0") or "0")
-
-
-def _split_timestamp(text: str, field: str) -> tuple[str, str, str]:
-    """Split into date-time without fraction, fraction digits and offset."""
-    head, rest = text[:19], text[19:]
-    fraction = ""
-    if rest.startswith("."):
-        digits = len(rest) - 1 - len(rest[1:].lstrip("0123456789"))
-        fraction, rest = rest[1 : 1 + digits], rest[1 + digits :]
-        if not fraction:
-            raise _timestamp_error(field)
-    well_formed = text.isascii() and len(head) == 19 and head[10:11] in ("T", "t") and rest
-    if not well_formed or len(fraction) > _TIMESTAMP_FRACTION_DIGITS:
-        raise _timestamp_error(field)
-    offset = "+00:00" if rest in ("Z", "z") else rest
-    if len(offset) != 6 or offset[0] not in "+-" or offset[3] != ":":
-        raise _timestamp_error(field)
-    return head, fraction, offset
 
 
 def _timestamp_error(field: str) -> RfqError:

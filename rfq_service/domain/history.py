@@ -141,7 +141,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class QuoteFilter:
-    """Which quotes of the history; ``None`` does not restrict. Times are UTC ns, ``from`` inclusive, ``to`` exclusive."""
+    """Which quotes of the history; ``None`` does not restrict. UTC ns, ``from_ns`` inclusive, ``to_ns`` exclusive."""
 
     rfq_id: RfqId | None = None
     dealer: str | None = None

@@ -36,7 +36,7 @@ def uuid7(now_ns: int, entropy: int) -> UUID:
 
 
 def uuid7_floor(at_ns: int) -> UUID:
-    """Smallest UUIDv7 of that millisecond: the lower bound of an id range that starts at ``at_ns``."""
+    """Below every UUIDv7 of that millisecond, above all earlier ones; itself not a valid UUIDv7."""
     return UUID(int=((at_ns // _NS_PER_MS) & 0xFFFF_FFFF_FFFF) << 80)
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from rfq_service.domain.errors import ErrorCode, RfqError, require
 from rfq_service.domain.identifiers import InstrumentId
-from rfq_service.domain.units import EXACT, is_multiple
+from rfq_service.domain.units import EXACT, check_decimal, is_multiple
 
 
 class InstrumentKind(StrEnum):
@@ -60,8 +60,11 @@ class Instrument:
     def __post_init__(self) -> None:
         for value in (self.tick_size, self.lot_size, self.multiplier, self.quantity_min, self.quantity_max):
             require(value.is_finite() and value > 0, f"{self.instrument_id}: grid values are positive and finite")
+            check_decimal(value, self.instrument_id)  # or products with it would not be exact
+        require(self.taker_fee_bps.is_finite(), f"{self.instrument_id}: taker_fee_bps is finite")
         require(self.quantity_min <= self.quantity_max, f"{self.instrument_id}: quantity_min is above quantity_max")
         require(self.staleness_limit_ns > 0, f"{self.instrument_id}: staleness_limit_ns is positive")
+        require(not (self.is_inverse and self.kind is InstrumentKind.SPOT), f"{self.instrument_id}: no spot is inverse")
         require(
             (self.expires_at_ns is not None) == (self.kind is InstrumentKind.DATED_FUTURE),
             f"{self.instrument_id}: exactly the dated futures have an expiry",

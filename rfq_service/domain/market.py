@@ -102,9 +102,9 @@ class MarketSnapshot:
         return EXACT.multiply(EXACT.add(self.best_bid, self.best_ask), _HALF)
 
     def age_ns(self, now_ns: int) -> int:
-        """Age at ``now_ns`` by this process's clock; never negative.
+        """Time since the last change reached this process; never negative.
 
-        The later of both times counts: an exchange clock ahead of ours must not make a market look fresh for ever,
-        and one behind it must not make a live market look dead.
+        The exchange's time does not count: a clock ahead of ours would make a market look fresh for ever, and one
+        behind it would make a live market look dead.
         """
         return max(0, now_ns - self.ts_init_ns)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from rfq_service.domain.errors import ErrorCode, RfqError
+from rfq_service.domain.errors import ErrorCode, RfqError, require
 from rfq_service.domain.identifiers import FillId, FirmId, InstrumentId, QuoteId, RfqId
 from rfq_service.domain.instrument import Instrument
 from rfq_service.domain.rfq import Rfq, RfqTerms, SizeMode
@@ -201,7 +201,10 @@ def check_accept(
     Raises:
         RfqError: the first reason against it, RFQ before quote before quantity.
     """
+    require(quote.rfq_id == rfq.rfq_id, "a quote is accepted on its own RFQ")
     rfq.check_quotable(now_ns)
+    for leg in rfq.terms.legs:  # a contract may expire while the RFQ is open
+        instruments[leg.instrument_id].check_tradable(now_ns, "")
     next_quote_state(quote.state, QuoteEvent.ACCEPT)
     if now_ns >= quote.valid_until_ns:
         raise RfqError(ErrorCode.QUOTE_EXPIRED, "the quote has expired")

@@ -13,7 +13,7 @@ from enum import StrEnum
 from rfq_service.domain.errors import ErrorCode, RfqError, require
 from rfq_service.domain.identifiers import FirmId, InstrumentId, RfqId
 from rfq_service.domain.instrument import Instrument
-from rfq_service.domain.units import EXACT, RequestSide, Side, check_decimal
+from rfq_service.domain.units import EXACT, RequestSide, Side, check_decimal, drop_zeros
 
 LEGS_MAX = 20
 ANONYMOUS_PANEL_MIN = 5
@@ -79,6 +79,10 @@ TRANSITIONS: Mapping[tuple[RfqState, RfqEvent], RfqState] = {
 }
 QUOTABLE_STATES = frozenset({RfqState.OPEN, RfqState.PARTIALLY_FILLED})
 FINAL_STATES = frozenset(RfqState) - {state for state, _ in TRANSITIONS}
+# What has traded decides which of these it is, never the caller.
+_QUANTITY_EVENTS = frozenset(
+    {RfqEvent.FILL_PART, RfqEvent.FILL_ALL, RfqEvent.RELEASE_UNFILLED, RfqEvent.RELEASE_PART_FILLED}
+)
 
 
 def next_state(state: RfqState, event: RfqEvent) -> RfqState:
@@ -131,7 +135,7 @@ class RfqTerms:
         net = Decimal(0)
         for leg, price in zip(self.legs, leg_prices, strict=True):
             net = EXACT.add(net, EXACT.multiply(EXACT.multiply(leg.side.sign, leg.ratio), price))
-        return net
+        return drop_zeros(net)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +158,25 @@ class Rfq:
 
     def apply(self, event: RfqEvent) -> Rfq:
         """The RFQ after an event that moves no quantity; see ``next_state`` for what it raises."""
-        require(event not in (RfqEvent.FILL_PART, RfqEvent.FILL_ALL), "fills go through Rfq.fill")
+        require(event not in _QUANTITY_EVENTS, "fills go through Rfq.fill, the end of a hold through Rfq.release")
+        return replace(self, state=next_state(self.state, event))
+
+    def release(self) -> Rfq:
+        """The RFQ after a dealer's last look ended without a trade: open as it was; raises ``RFQ_NOT_OPEN``."""
+        event = RfqEvent.RELEASE_PART_FILLED if self.filled_quantity > 0 else RfqEvent.RELEASE_UNFILLED
         return replace(self, state=next_state(self.state, event))
 
     def fill(self, quantity: Decimal) -> Rfq:
         """The RFQ after ``quantity`` traded; never more than remains.
 
         Raises:
-            RfqError: ``RFQ_NOT_OPEN`` or ``QUANTITY_EXCEEDS_REMAINING``.
+            RfqError: ``RFQ_NOT_OPEN``, ``QUANTITY_OUT_OF_RANGE`` or ``QUANTITY_EXCEEDS_REMAINING``.
         """
         event = RfqEvent.FILL_ALL if quantity == self.remaining_quantity else RfqEvent.FILL_PART
         state = next_state(self.state, event)
-        if not 0 < quantity <= self.remaining_quantity:
+        if quantity <= 0:
+            raise RfqError(ErrorCode.QUANTITY_OUT_OF_RANGE, "must be positive", "quantity")
+        if quantity > self.remaining_quantity:
             raise RfqError(
                 ErrorCode.QUANTITY_EXCEEDS_REMAINING, f"only {self.remaining_quantity} remains to trade", "quantity"
             )
@@ -263,3 +274,9 @@ def _check_package(terms: RfqTerms, instruments: Mapping[InstrumentId, Instrumen
         raise RfqError(
             ErrorCode.PACKAGE_NOT_PRICEABLE, "the legs of a package are linear and share one quote currency", "legs"
         )
+    for index, leg in enumerate(terms.legs):
+        try:
+            check_decimal(drop_zeros(EXACT.multiply(leg.ratio, terms.price_increment)), "")
+        except RfqError:
+            detail = "ratio × price_increment, the grid of the package's price, must itself be an exact decimal"
+            raise RfqError(ErrorCode.PACKAGE_NOT_PRICEABLE, detail, f"legs[{index}].ratio") from None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, Inexact, InvalidOperation
+from collections.abc import Callable
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
+from fractions import Fraction
 
 from rfq_service.domain.errors import ErrorCode, RfqError, require
 
@@ -17,8 +19,15 @@ BPS = 10_000
 DECIMAL_PLACES_MAX = 18
 DECIMAL_DIGITS_MAX = 36
 # Sums and products of admitted numbers stay exact: an operation that would round raises instead.
+# 120 digits hold the widest of them, a sum over 20 legs of quantity × multiplier × price (3 × 36 digits and a carry).
 EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
+_ROUNDING = Context(prec=120)
+_FINEST = Decimal(1).scaleb(-DECIMAL_PLACES_MAX)
 _MICRO_BPS_PER_BPS = 1_000_000
+# What the history's 64-bit columns hold: 9e12 bps. A price that far off is nonsense, but no reason to fail.
+MICRO_BPS_MAX = 2**63 - 1
+# Relative noise of float arithmetic: a price this close to the grid is meant to be on it.
+_FLOAT_NOISE = Fraction(1, 10**12)
 
 
 class Side(StrEnum):
@@ -62,13 +71,21 @@ def check_decimal(value: Decimal, field: str) -> Decimal:
     if not value.is_finite():
         raise RfqError(ErrorCode.NOT_FINITE, "must be a finite number", field)
     _, digits, exponent = value.as_tuple()
-    require(isinstance(exponent, int), "a finite decimal has an integer exponent")
-    too_fine = isinstance(exponent, int) and exponent < -DECIMAL_PLACES_MAX
+    too_fine = int(exponent) < -DECIMAL_PLACES_MAX
     too_large = value.adjusted() >= DECIMAL_DIGITS_MAX - DECIMAL_PLACES_MAX
     if too_fine or too_large or len(digits) > DECIMAL_DIGITS_MAX:
         raise RfqError(
             ErrorCode.OUT_OF_RANGE, f"at most {DECIMAL_PLACES_MAX} decimals and less than 1e18 in size", field
         )
+    return value
+
+
+def drop_zeros(value: Decimal) -> Decimal:
+    """The same number without the zeros after its 18th decimal, which products of padded numbers have."""
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -DECIMAL_PLACES_MAX:
+        short = value.quantize(_FINEST, context=_ROUNDING)
+        return short if short == value else value
     return value
 
 
@@ -95,30 +112,38 @@ def from_ticks(ticks: int, tick_size: Decimal) -> Decimal:
 
 
 def round_bid(price: float, tick_size: Decimal) -> Decimal:
-    """Largest multiple of the tick at or below a float price: bids round down."""
-    return _round_to_step(price, tick_size, ROUND_FLOOR)
+    """Largest multiple of the tick at or below a float price: bids round down.
+
+    A price within 1e-12 of itself from the grid is on the grid: 0.1 + 0.2 is 0.3, not a tick less.
+    """
+    return _round_to_step(price, tick_size, math.floor)
 
 
 def round_ask(price: float, tick_size: Decimal) -> Decimal:
-    """Smallest multiple of the tick at or above a float price: asks round up."""
-    return _round_to_step(price, tick_size, ROUND_CEILING)
+    """Smallest multiple of the tick at or above a float price: asks round up; near the grid as ``round_bid``."""
+    return _round_to_step(price, tick_size, math.ceil)
 
 
-def _round_to_step(price: float, step: Decimal, rounding: str) -> Decimal:
+def _round_to_step(price: float, step: Decimal, rounding: Callable[[Fraction], int]) -> Decimal:
     require(math.isfinite(price), "only finite prices are rounded")
-    # 12 significant digits drop the binary noise of float arithmetic (0.3000000000004 is 0.3),
-    # so that a price already on the tick is not pushed to the next one.
-    clean = Decimal(format(price, ".12g"))
-    return (clean / step).to_integral_value(rounding=rounding) * step
+    ticks = Fraction(price) / Fraction(step)
+    nearest = round(ticks)
+    is_on_grid = abs(ticks - nearest) <= abs(ticks) * _FLOAT_NOISE
+    return from_ticks(nearest if is_on_grid else rounding(ticks), step)
 
 
 def to_micro_bps(value_bps: float) -> int:
     """Fixed-point form of a result in bps (1e-6 bps), so that it is the same on every host.
 
+    Beyond ``MICRO_BPS_MAX`` it stays there: a quote 1e12 % away must not make a fill impossible to store.
+
     Raises:
         InvariantError: on NaN or infinity, which never get into a stored result.
     """
     require(math.isfinite(value_bps), "a stored result in bps is finite")
+    limit_bps = MICRO_BPS_MAX / _MICRO_BPS_PER_BPS
+    if abs(value_bps) >= limit_bps:
+        return MICRO_BPS_MAX if value_bps > 0 else -MICRO_BPS_MAX
     return round(value_bps * _MICRO_BPS_PER_BPS)
 
 

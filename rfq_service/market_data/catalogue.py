@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +79,13 @@ def _recording(entry: dict[str, Any], folder: Path) -> Recording:
                 local_time_unit_ns=entry["local_time_unit_ns"],
             )
         )
-    return Recording(entry["name"], ClockSource.REPLAY, float(entry["warmup_s"]), tuple(streams))
+    return Recording(
+        name=entry["name"],
+        clock_source=ClockSource.REPLAY,
+        warmup_s=float(entry["warmup_s"]),
+        streams=tuple(streams),
+        loop_s=float(entry.get("loop_s", math.inf)),
+    )
 
 
 def _instrument(stream: dict[str, Any]) -> Instrument:

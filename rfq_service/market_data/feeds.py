@@ -59,12 +59,14 @@ class Recording:
 
     Attributes:
         warmup_s: market time that is played as fast as possible, so that statistics exist when service starts.
+        loop_s: market time after which a loop starts again: where the first stream ends, if others go on.
     """
 
     name: str
     clock_source: ClockSource
     warmup_s: float
     streams: tuple[MessageStream, ...]
+    loop_s: float = math.inf
 
 
 class ExchangeTimeline:
@@ -155,33 +157,47 @@ class FileReplayFeed:
         clock: wall clock.
         speed: market seconds per second; infinity plays everything as fast as possible.
         warmup_s: overrides the recording's own.
+        length_s: stop after so much market time.
+        is_gentle: work at most half of the time while warming up, because others are being served.
     """
 
-    def __init__(self, recording: Recording, clock: Clock, speed: float = 1.0, warmup_s: float | None = None) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        clock: Clock,
+        speed: float = 1.0,
+        warmup_s: float | None = None,
+        *,
+        length_s: float = math.inf,
+        is_gentle: bool = False,
+    ) -> None:
         require(speed > 0, "a replay goes forward")
         self._recording = recording
         self._clock = clock
         self._speed = speed
         self._warmup_ns = round((recording.warmup_s if warmup_s is None else warmup_s) * NS_PER_S)
+        self._length_ns = length_s * NS_PER_S
+        self._pause_s = SLICE_NS / NS_PER_S if is_gentle else 0.0
         self._started_monotonic_ns = 0
         self.time_map: TimeMap | None = None
 
     async def __aiter__(self) -> AsyncIterator[FeedMessage]:
         """Deliver (instrument, arrival on the feed's clock, raw message)."""
         instrument_ids = [stream.instrument.instrument_id for stream in self._recording.streams]
-        warm_until_ns: int | None = None
+        first_ns: int | None = None
         slice_end_ns = time.perf_counter_ns() + SLICE_NS
         for due_ns, index, raw in merged(self._recording.streams):
-            if warm_until_ns is None:
-                warm_until_ns = due_ns + self._warmup_ns
+            first_ns = due_ns if first_ns is None else first_ns
+            if due_ns - first_ns > self._length_ns:
+                return
             arrival_ns = due_ns
-            if due_ns > warm_until_ns and not math.isinf(self._speed):
+            if due_ns - first_ns > self._warmup_ns and not math.isinf(self._speed):
                 if self.time_map is None:
                     self.time_map = TimeMap(due_ns, self._clock.now_ns(), self._speed)
                     self._started_monotonic_ns = self._clock.monotonic_ns()
                 arrival_ns = await self._wait_until(due_ns, self.time_map)
             if time.perf_counter_ns() >= slice_end_ns:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.0 if self.time_map else self._pause_s)
                 slice_end_ns = time.perf_counter_ns() + SLICE_NS
             yield instrument_ids[index], arrival_ns, raw
 

@@ -28,7 +28,8 @@ from rfq_service.market_data.catalogue import RecordedStream, find_recordings
 from rfq_service.market_data.events import DepthDiff
 from rfq_service.market_data.feeds import MessageStream, Recording
 from rfq_service.market_data.ingest import InstrumentIngest
-from rfq_service.market_data.simulated import PARAMETERS_PATH, SimulatedParameters, SimulatedStream
+from rfq_service.market_data.simulated import PARAMETERS_PATH, SimulatedStream
+from rfq_service.market_data.simulated_market import SimulatedParameters
 
 # only a market whose book is dense in ticks looks like the generator's
 MEASURED = {"BINANCE.SPOT.NEXOUSDT": "SIMULATED.SPOT.NEXOUSDT"}

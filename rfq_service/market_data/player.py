@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from rfq_service.domain.clock import Clock
 from rfq_service.domain.errors import require
+from rfq_service.domain.identifiers import InstrumentId
+from rfq_service.domain.market import ClockSource
 from rfq_service.market_data.board import Board
-from rfq_service.market_data.feeds import FileReplayFeed, Recording
+from rfq_service.market_data.feeds import Feed, FileReplayFeed, Recording
+from rfq_service.market_data.ingest import InstrumentIngest
+
+
+async def pump(
+    feed: Feed,
+    ingests: Mapping[InstrumentId, InstrumentIngest],
+    board: Board,
+    clock_source: ClockSource,
+    on_ready: Callable[[], None] | None = None,
+) -> bool:
+    """Feed -> ingest -> board until the feed ends; the one loop that live feeds and replays share.
+
+    Returns:
+        Whether the markets got onto the board: they do once the feed knows its time map, which for a replay is at the
+        end of its warm-up.
+    """
+    is_installed = False
+    async for instrument_id, arrival_ns, raw in feed:
+        if not is_installed and feed.time_map is not None:
+            for ingest in ingests.values():
+                board.install(ingest, feed.time_map, clock_source)
+            is_installed = True
+            if on_ready is not None:
+                on_ready()
+        ingests[instrument_id].process(raw, arrival_ns)
+    return is_installed
 
 
 class MarketPlayer:
@@ -60,16 +89,17 @@ class MarketPlayer:
 
     async def _play_once(self, recording: Recording, *, is_first: bool) -> None:
         ingests = {stream.instrument.instrument_id: stream.new_ingest() for stream in recording.streams}
-        feed = FileReplayFeed(recording, self._clock, self._speed, self._warmup_s)
-        is_installed = False
-        async for instrument_id, arrival_ns, raw in feed:
-            if not is_installed and feed.time_map is not None:
-                for ingest in ingests.values():
-                    self._board.install(ingest, feed.time_map, recording.clock_source)
-                is_installed = True
-                if is_first:
-                    self._mark_warm()
-            ingests[instrument_id].process(raw, arrival_ns)
+        feed = FileReplayFeed(
+            recording,
+            self._clock,
+            self._speed,
+            self._warmup_s,
+            length_s=recording.loop_s if self._loop else math.inf,
+            is_gentle=not is_first,
+        )
+        is_installed = await pump(
+            feed, ingests, self._board, recording.clock_source, self._mark_warm if is_first else None
+        )
         require(is_installed, f"{recording.name} is longer than its warm-up")
 
     def _mark_warm(self) -> None:

@@ -87,6 +87,10 @@ BACKGROUND_FAILURES = Instrument(
     "rfq_background_failures_total", Kind.COUNTER, "Failures of background work, by task.", ("task",)
 )
 
+BACKGROUND_FAILURES = Instrument(
+    "rfq_background_failures_total", Kind.COUNTER, "Background work that failed, by task.", ("task",)
+)
+
 INSTRUMENTS = (
     *(USE_CASE_DURATION, HTTP_RESPONSES, QUOTES_SCORED, QUOTES_PRICED, FALLBACKS),
     *(MARKET_MESSAGES, MARKET_SEQUENCE_BREAKS, MARKET_INSTRUMENTS),

@@ -9,6 +9,17 @@ from typing import Any
 
 import structlog
 
+
+class _StandardErrorHandler(logging.Handler):
+    """Writes to whatever ``sys.stderr`` is at that moment, which tests replace."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001 - as every handler of the standard library: a log line never stops the work
+            self.handleError(record)
+
+
 TraceIds = Callable[[], tuple[str, str] | None]
 
 
@@ -52,7 +63,7 @@ def configure_logging(level: str, *, as_json: bool, trace_ids: TraceIds) -> None
         cache_logger_on_first_use=False,  # a test may configure anew
     )
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardErrorHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -60,5 +71,8 @@ def configure_logging(level: str, *, as_json: bool, trace_ids: TraceIds) -> None
         )
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    ours = [known for known in root.handlers if isinstance(known, _StandardErrorHandler)]
+    for known in ours:  # configured before, by an earlier run in this process
+        root.removeHandler(known)
+    root.addHandler(handler)
     root.setLevel(number)

@@ -102,8 +102,8 @@ def _row(name: str, messages: _Messages, instruments: int, taken_s: list[float])
         "ratio": round(ratio, 1),
         "goal": GOAL,
         "met": ratio >= RATIO_GOAL,
-        "how": f"{count:,} messages of {instruments} instrument(s) in 60 s; median of {len(taken_s)} interleaved rounds, "
-        f"{60.0 / max(taken_s):.0f} to {60.0 / min(taken_s):.0f} ×; decompression excluded, JSON included",
+        "how": f"{count:,} messages of {instruments} instrument(s) in 60 s; median of {len(taken_s)} interleaved "
+        f"rounds, {60.0 / max(taken_s):.0f} to {60.0 / min(taken_s):.0f} ×; decompression excluded, JSON included",
     }
 
 

@@ -47,7 +47,9 @@ def _stream(kind: str, data: dict[str, object]) -> bytes:
     return json.dumps({"stream": f"abcusd@{kind}", "data": data}, separators=(",", ":")).encode()
 
 
-def diff(first: int, last: int, bids: Levels, asks: Levels, at_ms: int = START_MS, previous: int | None = None) -> bytes:
+def diff(
+    first: int, last: int, bids: Levels, asks: Levels, at_ms: int = START_MS, previous: int | None = None
+) -> bytes:
     data: dict[str, object] = {"e": "depthUpdate", "E": at_ms, "s": "ABCUSD", "U": first, "u": last}
     if previous is not None:
         data["pu"] = previous

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from decimal import Decimal
 
@@ -41,7 +42,7 @@ def test_other_kinds():
 
 
 @pytest.mark.parametrize(
-    ("number", "fault"),
+    "number, fault",
     [
         ("NaN", Fault.NON_FINITE),
         ("-Infinity", Fault.NON_FINITE),
@@ -97,10 +98,8 @@ def test_numbers_are_exact_on_any_grid(steps, step):
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_no_bytes_crash_the_decoder(raw):
-    try:
+    with contextlib.suppress(BadMessageError):
         _decoder()(raw)
-    except BadMessageError:
-        pass
     assert event_time_ns(raw) >= 0
 
 

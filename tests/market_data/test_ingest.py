@@ -41,7 +41,7 @@ def test_gap_after_the_snapshot_makes_the_book_unusable(flavour):
     assert ingest.faults == {Fault.GAP: 1}
 
 
-@pytest.mark.parametrize(("previous", "usable"), [(105, True), (104, False), (106, False)])
+@pytest.mark.parametrize("previous, usable", [(105, True), (104, False), (106, False)])
 def test_futures_diffs_chain_by_the_named_predecessor(previous, usable):
     ingest = _fed(
         SNAPSHOT,
@@ -52,7 +52,7 @@ def test_futures_diffs_chain_by_the_named_predecessor(previous, usable):
     assert ingest.is_usable is usable
 
 
-@pytest.mark.parametrize(("first", "usable"), [(106, True), (105, False), (107, False)])
+@pytest.mark.parametrize("first, usable", [(106, True), (105, False), (107, False)])
 def test_spot_diffs_chain_without_overlap(first, usable):
     ingest = _fed(SNAPSHOT, diff(90, 105, [], []), diff(first, 110, [], []))
     assert ingest.is_usable is usable
@@ -81,9 +81,7 @@ def test_crossed_book_is_unusable_until_the_next_snapshot():
     assert ingest.is_usable
 
 
-@pytest.mark.parametrize(
-    ("bad", "fault"), [("NaN", Fault.NON_FINITE), ("-1", Fault.NEGATIVE), ("1.0005", Fault.MALFORMED)]
-)
+@pytest.mark.parametrize("bad, fault", [("NaN", Fault.NON_FINITE), ("-1", Fault.NEGATIVE), ("1.0005", Fault.MALFORMED)])
 def test_one_bad_level_refuses_the_whole_diff(bad, fault):
     ingest = _fed(SNAPSHOT, diff(101, 101, [("1.21", "1"), ("1.18", bad)], []))
     assert not ingest.is_usable

@@ -12,8 +12,10 @@ from rfq_service.api.parsing import format_cursor
 from rfq_service.api.schemas.rfq import TermsOut, terms_out
 from rfq_service.api.schemas.wire import (
     Bps,
+    CursorText,
     DecimalText,
     InstrumentText,
+    PageLimit,
     Share,
     TimeText,
     WireIn,
@@ -36,8 +38,8 @@ class InvitationListQuery(WireIn, frozen=True):
     """Which invitations."""
 
     state: InvitationState | UnsetType = UNSET
-    cursor: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    cursor: CursorText | UnsetType = UNSET
+    limit: PageLimit | UnsetType = UNSET
 
 
 class PriceIn(WireIn, frozen=True):
@@ -82,7 +84,7 @@ class InvitationPageOut(WireOut, frozen=True):
     """Invitations, newest first."""
 
     items: list[InvitationOut]
-    next_cursor: str | None
+    next_cursor: CursorText | None
 
 
 class SidePriceOut(WireOut, frozen=True):

@@ -41,7 +41,9 @@ class InstrumentOut(WireOut, frozen=True):
     multiplier: DecimalText
     quantity_min: DecimalText
     quantity_max: DecimalText
-    staleness_limit_s: Annotated[float, msgspec.Meta(description="A market older than this gives no score and no quote.")]
+    staleness_limit_s: Annotated[
+        float, msgspec.Meta(description="A market older than this gives no score and no quote.")
+    ]
     taker_fee_bps: DecimalText
     expires_at: TimeText | None
 

@@ -18,5 +18,7 @@ class Problem(WireOut, frozen=True):
     status: Annotated[int, msgspec.Meta(ge=400, le=599)]
     detail: str
     code: ErrorCode
-    field: Annotated[str, msgspec.Meta(description="Path of the field or parameter at fault; empty when there is none.")]
+    field: Annotated[
+        str, msgspec.Meta(description="Path of the field or parameter at fault; empty when there is none.")
+    ]
     trace_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", description="Name it when you ask us.")]

@@ -13,10 +13,12 @@ from rfq_service.api.parsing import format_cursor
 from rfq_service.api.schemas.rfq import RfqOut, TermsIn, TermsOut, rfq_out, terms_out
 from rfq_service.api.schemas.wire import (
     Bps,
+    CursorText,
     DecimalText,
     DurationText,
     InstrumentText,
     NameText,
+    PageLimit,
     Share,
     TimeText,
     WireIn,
@@ -44,7 +46,7 @@ class SideIn(WireIn, frozen=True):
     """One quoted side: ``price`` of a single leg, ``leg_prices`` of a package (``price`` is then its net, checked)."""
 
     price: DecimalText | None = None
-    leg_prices: Annotated[list[DecimalText], msgspec.Meta(max_length=LEGS_MAX)] = []
+    leg_prices: Annotated[tuple[DecimalText, ...], msgspec.Meta(max_length=LEGS_MAX)] = ()
 
     def order(self, field: str) -> SideOrder:
         """What the desk is told; raises ``RfqError`` for numbers that are none."""
@@ -102,8 +104,8 @@ class DealerQuoteHistoryQuery(WireIn, frozen=True, kw_only=True):
     from_: TimeText | UnsetType = msgspec.field(default=UNSET, name="from")
     to: TimeText | UnsetType = UNSET
     state: QuoteState | UnsetType = UNSET
-    cursor: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    cursor: CursorText | UnsetType = UNSET
+    limit: PageLimit | UnsetType = UNSET
 
     def filter(self, dealer: str | None = None, verdict: str | None = None) -> QuoteFilter:
         """What to look for; raises ``INVALID_PARAMETER`` for a time that is none or a span that is empty."""
@@ -167,7 +169,9 @@ class EvaluationOut(WireOut, frozen=True):
     verdict: str
     reasons: list[str]
     cost_bps: Bps | None
-    fairness: Annotated[Share | None, msgspec.Meta(description="P(fair charge ≥ cost): 0.5 is the fair median, near 0 dear.")]
+    fairness: Annotated[
+        Share | None, msgspec.Meta(description="P(fair charge ≥ cost): 0.5 is the fair median, near 0 dear.")
+    ]
     excess_bps: Bps | None
     score: _SCORE
 
@@ -213,7 +217,7 @@ class QuoteHistoryOut(WireOut, frozen=True):
     """Quotes a client received, newest first."""
 
     items: list[QuoteRecordOut]
-    next_cursor: str | None
+    next_cursor: CursorText | None
 
 
 class DealerQuoteRecordOut(WireOut, frozen=True):
@@ -227,7 +231,7 @@ class DealerQuoteHistoryOut(WireOut, frozen=True):
     """Quotes a dealer gave, newest first."""
 
     items: list[DealerQuoteRecordOut]
-    next_cursor: str | None
+    next_cursor: CursorText | None
 
 
 def _time_ns(text: str | UnsetType, name: str) -> int | None:

@@ -11,10 +11,12 @@ from msgspec import UNSET, UnsetType
 
 from rfq_service.api.parsing import format_cursor
 from rfq_service.api.schemas.wire import (
+    CursorText,
     DecimalText,
     DurationText,
     InstrumentText,
     NameText,
+    PageLimit,
     ReferenceText,
     TimeText,
     WireIn,
@@ -78,14 +80,14 @@ class RfqIn(TermsIn, frozen=True, kw_only=True):
 
     anonymous: Annotated[bool, msgspec.Meta(description="Hide your name; needs a panel of at least five.")] = False
     panel: Annotated[
-        list[NameText], msgspec.Meta(max_length=PANEL_MAX, description="Dealer firms to ask; empty asks all of them.")
-    ] = []
+        tuple[NameText, ...], msgspec.Meta(max_length=PANEL_MAX, description="Dealer firms to ask; empty asks all.")
+    ] = ()
     expires_in_s: DurationText | None = None
 
     def order(self) -> RfqOrder:
         """What the desk is asked for; raises ``RfqError`` for numbers that are none."""
         expires_in_ns = optional_duration_ns(self.expires_in_s, "expires_in_s")
-        return self.to_order(anonymous=self.anonymous, panel=tuple(self.panel), expires_in_ns=expires_in_ns)
+        return self.to_order(anonymous=self.anonymous, panel=self.panel, expires_in_ns=expires_in_ns)
 
 
 class AcceptIn(WireIn, frozen=True):
@@ -104,8 +106,8 @@ class RfqListQuery(WireIn, frozen=True):
     """Which RFQs."""
 
     state: RfqState | UnsetType = UNSET
-    cursor: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    cursor: CursorText | UnsetType = UNSET
+    limit: PageLimit | UnsetType = UNSET
 
 
 class LegOut(WireOut, frozen=True):
@@ -166,7 +168,7 @@ class RfqPageOut(WireOut, frozen=True):
     """RFQs, newest first."""
 
     items: list[RfqOut]
-    next_cursor: Annotated[str | None, msgspec.Meta(description="Send it as cursor for the next page; null at the end.")]
+    next_cursor: CursorText | None
 
 
 def _leg(leg: LegIn, field: str) -> Leg:

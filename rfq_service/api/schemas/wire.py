@@ -24,7 +24,7 @@ TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9
 _DECIMAL = re.compile(DECIMAL_PATTERN.strip("^$"))
 _DURATION = re.compile(DURATION_PATTERN.strip("^$"))
 _DECIMAL_TEXT_MAX = 64
-_PLAIN_DECIMAL = "must be a decimal in a JSON string, as \"1234.5\""
+_PLAIN_DECIMAL = 'must be a decimal in a JSON string, as "1234.5"'
 
 
 def _text(description: str, pattern: str, example: str) -> msgspec.Meta:
@@ -32,7 +32,9 @@ def _text(description: str, pattern: str, example: str) -> msgspec.Meta:
     return msgspec.Meta(description=description, extra_json_schema={"pattern": pattern, "examples": [example]})
 
 
-DecimalText = Annotated[str, _text("Exact decimal, at most 18 digits before and after the point.", DECIMAL_PATTERN, "1.234")]
+DecimalText = Annotated[
+    str, _text("Exact decimal, at most 18 digits before and after the point.", DECIMAL_PATTERN, "1.234")
+]
 DurationText = Annotated[str, _text("Seconds as an exact decimal, to the nanosecond.", DURATION_PATTERN, "30")]
 TimeText = Annotated[
     str, _text("UTC, RFC 3339 with nine fraction digits.", TIME_PATTERN, "2024-08-08T13:00:00.000000000Z")
@@ -40,6 +42,8 @@ TimeText = Annotated[
 NameText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 ReferenceText = Annotated[str, msgspec.Meta(max_length=128, description="The client's own reference; stored as it is.")]
 InstrumentText = Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["BINANCE.SPOT.NEXOUSDT"])]
+CursorText = Annotated[str, msgspec.Meta(description="Opaque; next_cursor of one page is cursor of the next.")]
+PageLimit = Annotated[int, msgspec.Meta(ge=1, description="Longest page; the service's own maximum is 200 by default.")]
 Bps = Annotated[float, msgspec.Meta(description="Basis points of the reference mid.")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 

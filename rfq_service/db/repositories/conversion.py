@@ -1,4 +1,7 @@
-"""Rows into domain values and back, where more than one repository needs it."""
+"""Rows into domain values and back, where more than one query needs it.
+
+The ``*_values`` functions give every column in the table's order: the group-commit writer relies on it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 from uuid import UUID
 
-from rfq_service.domain.history import Evaluation, Page
+from rfq_service.domain.history import Decision, Evaluation, Event, Page
 from rfq_service.domain.identifiers import DecisionId, EvaluationId, FirmId, InstrumentId, QuoteId, RfqId
 from rfq_service.domain.quote import Quote, QuoteEndReason, QuoteState, SidePrice
 from rfq_service.domain.rfq import Leg, Rfq, RfqState, RfqTerms, SizeMode
@@ -27,9 +30,9 @@ def to_page(found: Sequence[T], limit: int, id_of: Callable[[T], UUID]) -> Page[
 def terms_columns(terms: RfqTerms) -> dict[str, object]:
     """The columns that an RFQ and its invitations have in common; the legs are stored apart."""
     return {
-        "side": terms.side.value,
+        "side": terms.side,
         "quantity": terms.quantity,
-        "size_mode": terms.size_mode.value,
+        "size_mode": terms.size_mode,
         "minimum_quantity": terms.minimum_quantity,
         "price_increment": terms.price_increment,
         "created_at_ns": terms.created_at_ns,
@@ -37,8 +40,8 @@ def terms_columns(terms: RfqTerms) -> dict[str, object]:
     }
 
 
-def rfq_values(rfq: Rfq) -> dict[str, object]:
-    """A row of ``rfq``, its panel and legs apart."""
+def rfq_values(rfq: Rfq, panel_firm_ids: Sequence[FirmId]) -> dict[str, object]:
+    """A row of ``rfq``, its legs apart."""
     return {
         "id": rfq.rfq_id,
         "client_firm_id": rfq.client_firm_id,
@@ -46,9 +49,25 @@ def rfq_values(rfq: Rfq) -> dict[str, object]:
         "limit_price": rfq.limit_price,
         "client_reference": rfq.client_reference,
         "anonymous": rfq.anonymous,
-        "state": rfq.state.value,
+        "state": rfq.state,
         "filled_quantity": rfq.filled_quantity,
+        "panel_firm_ids": panel_firm_ids,
     }
+
+
+def leg_values(rfq: Rfq) -> list[dict[str, object]]:
+    """The rows of ``rfq_leg``."""
+    return [
+        {
+            "rfq_id": rfq.rfq_id,
+            "position": position,
+            "client_firm_id": rfq.client_firm_id,
+            "instrument_id": leg.instrument_id,
+            "side": leg.side,
+            "ratio": leg.ratio,
+        }
+        for position, leg in enumerate(rfq.terms.legs)
+    ]
 
 
 def rfqs_from_rows(rows: Iterable[Any]) -> list[Rfq]:
@@ -82,7 +101,7 @@ def _rfq_from_rows(rows: Sequence[Any]) -> Rfq:
 
 def legs_to_json(legs: Iterable[Leg]) -> str:
     """Canonical JSON of legs, ratios as strings."""
-    values = [{"instrument_id": leg.instrument_id, "ratio": str(leg.ratio), "side": leg.side.value} for leg in legs]
+    values = [{"instrument_id": leg.instrument_id, "ratio": str(leg.ratio), "side": leg.side} for leg in legs]
     return json.dumps(values, separators=(",", ":"), sort_keys=True)
 
 
@@ -169,3 +188,51 @@ def to_evaluation(row: Any) -> Evaluation:
         excess_micro_bps=row.excess_micro_bps,
         result_json=row.result_json,
     )
+
+
+def evaluation_values(evaluation: Evaluation) -> dict[str, object]:
+    """A row of ``evaluation``."""
+    return {
+        "id": evaluation.evaluation_id,
+        "decision_id": evaluation.decision_id,
+        "rfq_id": evaluation.rfq_id,
+        "quote_id": evaluation.quote_id,
+        "client_firm_id": evaluation.client_firm_id,
+        "side": evaluation.side,
+        "verdict": evaluation.verdict,
+        "reasons": list(evaluation.reasons),
+        "cost_micro_bps": evaluation.cost_micro_bps,
+        "fairness_ppm": evaluation.fairness_ppm,
+        "excess_micro_bps": evaluation.excess_micro_bps,
+        "result_json": evaluation.result_json,
+    }
+
+
+def decision_values(decision: Decision) -> dict[str, object]:
+    """A row of ``decision``."""
+    return {
+        "id": decision.decision_id,
+        "rfq_id": decision.rfq_id,
+        "client_firm_id": decision.client_firm_id,
+        "decided_at_ns": decision.decided_at_ns,
+        "action": decision.action,
+        "quote_id": decision.quote_id,
+        "model": decision.model,
+        "is_fallback": decision.is_fallback,
+        "inputs_json": decision.inputs_json,
+        "result_json": decision.result_json,
+    }
+
+
+def event_values(event: Event) -> dict[str, object]:
+    """A row of ``event``."""
+    return {
+        "id": event.event_id,
+        "kind": event.kind,
+        "occurred_at_ns": event.occurred_at_ns,
+        "client_firm_id": event.client_firm_id,
+        "dealer_firm_id": event.dealer_firm_id,
+        "rfq_id": event.rfq_id,
+        "quote_id": event.quote_id,
+        "payload_json": event.payload_json,
+    }

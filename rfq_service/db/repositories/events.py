@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rfq_service.db.repositories.conversion import event_values
 from rfq_service.db.tables import EventRow, table_of
 from rfq_service.domain.history import Event
 
@@ -21,17 +22,4 @@ class EventRepository:
         """Append events."""
         if not events:
             return
-        values = [
-            {
-                "id": event.event_id,
-                "kind": event.kind.value,
-                "occurred_at_ns": event.occurred_at_ns,
-                "client_firm_id": event.client_firm_id,
-                "dealer_firm_id": event.dealer_firm_id,
-                "rfq_id": event.rfq_id,
-                "quote_id": event.quote_id,
-                "payload_json": event.payload_json,
-            }
-            for event in events
-        ]
-        await self._connection.execute(insert(_event), values)
+        await self._connection.execute(insert(_event), [event_values(event) for event in events])

@@ -10,7 +10,13 @@ from sqlalchemy import ColumnElement, case, delete, func, insert, literal, selec
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rfq_service.db.repositories.conversion import quote_values, to_evaluation, to_quote
+from rfq_service.db.repositories.conversion import (
+    decision_values,
+    evaluation_values,
+    quote_values,
+    to_evaluation,
+    to_quote,
+)
 from rfq_service.db.repositories.history import HistoryQueries, select_quotes
 from rfq_service.db.tables import (
     ActiveQuoteRow,
@@ -89,8 +95,8 @@ class QuoteRepository:
             gone.c.quote_id,
             literal(quote.client_firm_id, _end.c.client_firm_id.type),
             literal(quote.dealer_firm_id, _end.c.dealer_firm_id.type),
-            literal(end.state.value),
-            literal(end.reason.value),
+            literal(end.state),
+            literal(end.reason),
             literal(end.ended_at_ns, _end.c.ended_at_ns.type),
         )
         statement = postgresql.insert(_end).from_select(columns, values).on_conflict_do_nothing()
@@ -128,23 +134,11 @@ class QuoteRepository:
     async def add_evaluations(self, evaluations: Sequence[Evaluation]) -> None:
         """Store scores, each made once."""
         if evaluations:
-            await self._connection.execute(insert(_evaluation), [_evaluation_values(item) for item in evaluations])
+            await self._connection.execute(insert(_evaluation), [evaluation_values(item) for item in evaluations])
 
     async def add_decision(self, decision: Decision) -> None:
         """Store a decision."""
-        values = {
-            "id": decision.decision_id,
-            "rfq_id": decision.rfq_id,
-            "client_firm_id": decision.client_firm_id,
-            "decided_at_ns": decision.decided_at_ns,
-            "action": decision.action,
-            "quote_id": decision.quote_id,
-            "model": decision.model,
-            "is_fallback": decision.is_fallback,
-            "inputs_json": decision.inputs_json,
-            "result_json": decision.result_json,
-        }
-        await self._connection.execute(insert(_decision), values)
+        await self._connection.execute(insert(_decision), decision_values(decision))
 
     async def latest_decision(self, client_firm_id: FirmId, rfq_id: RfqId) -> Decision | None:
         """The newest decision on the client's RFQ."""
@@ -200,7 +194,7 @@ class QuoteRepository:
             "quote_id": fill.quote_id,
             "client_firm_id": fill.client_firm_id,
             "dealer_firm_id": fill.dealer_firm_id,
-            "side": fill.side.value,
+            "side": fill.side,
             "quantity": fill.quantity,
             "price": fill.price.price,
             "filled_at_ns": fill.filled_at_ns,
@@ -261,20 +255,3 @@ class QuoteRepository:
     async def _get(self, *conditions: ColumnElement[bool]) -> Quote | None:
         row = (await self._connection.execute(select_quotes().where(*conditions))).first()
         return None if row is None else to_quote(row)
-
-
-def _evaluation_values(evaluation: Evaluation) -> dict[str, object]:
-    return {
-        "id": evaluation.evaluation_id,
-        "decision_id": evaluation.decision_id,
-        "rfq_id": evaluation.rfq_id,
-        "quote_id": evaluation.quote_id,
-        "client_firm_id": evaluation.client_firm_id,
-        "side": evaluation.side.value,
-        "verdict": evaluation.verdict,
-        "reasons": list(evaluation.reasons),
-        "cost_micro_bps": evaluation.cost_micro_bps,
-        "fairness_ppm": evaluation.fairness_ppm,
-        "excess_micro_bps": evaluation.excess_micro_bps,
-        "result_json": evaluation.result_json,
-    }

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rfq_service.db.repositories.conversion import (
     invitation_terms,
+    leg_values,
     legs_to_json,
     rfq_values,
     rfqs_from_rows,
@@ -39,19 +40,8 @@ class RfqRepository:
     async def add(self, rfq: Rfq, invitations: Sequence[Invitation]) -> None:
         """Store a new RFQ and the invitations of its panel, in the client's order."""
         panel = [invitation.dealer_firm_id for invitation in invitations]
-        await self._connection.execute(insert(_rfq), {**rfq_values(rfq), "panel_firm_ids": panel})
-        legs = [
-            {
-                "rfq_id": rfq.rfq_id,
-                "position": position,
-                "client_firm_id": rfq.client_firm_id,
-                "instrument_id": leg.instrument_id,
-                "side": leg.side.value,
-                "ratio": leg.ratio,
-            }
-            for position, leg in enumerate(rfq.terms.legs)
-        ]
-        await self._connection.execute(insert(_leg), legs)
+        await self._connection.execute(insert(_rfq), rfq_values(rfq, panel))
+        await self._connection.execute(insert(_leg), leg_values(rfq))
         if invitations:
             await self._connection.execute(insert(_invitation), [_invitation_values(item) for item in invitations])
 
@@ -78,7 +68,7 @@ class RfqRepository:
         statement = (
             update(_rfq)
             .where(_rfq.c.client_firm_id == rfq.client_firm_id, _rfq.c.id == rfq.rfq_id)
-            .values(state=rfq.state.value, filled_quantity=rfq.filled_quantity)
+            .values(state=rfq.state, filled_quantity=rfq.filled_quantity)
         )
         changed = (await self._connection.execute(statement)).rowcount
         require(changed == 1, "a saved RFQ exists")
@@ -169,7 +159,7 @@ def _invitation_values(invitation: Invitation) -> dict[str, object]:
         **terms_columns(invitation.terms),
         "legs_json": legs_to_json(invitation.terms.legs),
         "instrument_ids": [leg.instrument_id for leg in invitation.terms.legs],
-        "state": invitation.state.value,
+        "state": invitation.state,
         "outcome": None if invitation.outcome is None else invitation.outcome.value,
         "cover_distance_micro_bps": invitation.cover_distance_micro_bps,
     }

@@ -72,7 +72,8 @@ class MarketBarRow(Base):
         *not_negative("volume"),
         *measured("spread_bps", "depth_notional"),
         CheckConstraint("trade_count >= 0", "trade_count"),
-        CheckConstraint("low_mid <= least(open_mid, close_mid) AND high_mid >= greatest(open_mid, close_mid)", "range"),
+        CheckConstraint("low_mid <= least(open_mid, close_mid)", "lowest"),
+        CheckConstraint("high_mid >= greatest(open_mid, close_mid)", "highest"),
     )
 
     instrument_id: Mapped[str] = mapped_column(ForeignKey("instrument.id"), primary_key=True)

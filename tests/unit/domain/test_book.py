@@ -41,10 +41,9 @@ def _apply(book: OrderBook, kind: str, bids: list[LevelChange], asks: list[Level
 @given(_steps)
 def test_book_equals_brute_force_after_every_step(steps):
     book, reference = OrderBook(), BruteForceBook()
-    for number, (kind, bids, asks) in enumerate(steps, start=1):
-        if kind == "snapshot":
-            # a snapshot names each price once
-            bids, asks = list(dict(bids).items()), list(dict(asks).items())
+    for number, (kind, some_bids, some_asks) in enumerate(steps, start=1):
+        # a message names each price once
+        bids, asks = list(dict(some_bids).items()), list(dict(some_asks).items())
         _apply(book, kind, bids, asks)
         reference.apply(kind, bids, asks)
         all_bids, all_asks = reference.top(100)
@@ -60,7 +59,7 @@ def test_book_equals_brute_force_after_every_step(steps):
             assert not book.is_crossed
 
 
-@pytest.mark.parametrize(("bid", "ask", "crossed"), [(9, 10, False), (10, 10, True), (11, 10, True)])
+@pytest.mark.parametrize("bid, ask, crossed", [(9, 10, False), (10, 10, True), (11, 10, True)])
 def test_locked_and_crossed_books_are_reported(bid, ask, crossed):
     book = OrderBook()
     book.apply_diff([(bid, 1)], [(ask, 1)])

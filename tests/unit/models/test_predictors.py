@@ -55,9 +55,11 @@ def test_draws_are_those_of_the_closed_forms():
     # the square-root half books two thirds of the peak as permanent, and the same cost at every duration
     assert prediction.temporary_bps[0, 128:] == pytest.approx(prediction.permanent_bps[128:] / 2.0)
     assert (prediction.temporary_bps[0, 128:] == prediction.temporary_bps[5, 128:]).all()
-    prefactor = np.exp(artifact.square_root.log_prefactor.value)
-    central = baselines.square_root_permanent_bps(baselines.square_root_peak_bps(ratio, 350.0, prefactor, 0.489))
-    assert np.median(prediction.permanent_bps[128:]) == pytest.approx(float(central), rel=0.02)
+    other = standard_normal_draws(128, 11, artifact.draws.seed + 1)
+    law, period_sd = artifact.square_root, artifact.amplitude_spread.other_period_log_sd
+    log_prefactor = law.log_prefactor.value + law.log_prefactor.standard_error * other[:, 4] + period_sd * other[:, 9]
+    peak = baselines.square_root_peak_bps(ratio, 350.0, np.exp(log_prefactor), 0.489 + 0.0015 * other[:, 5])
+    assert prediction.permanent_bps[128:] == pytest.approx(baselines.square_root_permanent_bps(peak), rel=1e-9)
 
 
 def test_median_information_is_the_fitted_curve():

@@ -1,0 +1,216 @@
+"""``rfq demo``: starts everything, lets a desk and five dealers trade through the public API, shows it, stops everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rfq_service import administration
+from rfq_service.bootstrap import SIMULATED, choose_market
+from rfq_service.db import migrate
+from rfq_service.db.unit_of_work import UnitOfWork
+from rfq_service.demo.client import KEY_VARIABLE, URL_VARIABLE
+from rfq_service.demo.dealer import AUTO, STYLES
+from rfq_service.demo.report import build_table
+from rfq_service.domain.identifiers import ApiKeyId
+from rfq_service.domain.market import ClockSource
+from rfq_service.market_data.feeds import Recording
+from rfq_service.settings import Settings
+
+_RFQS = 12
+_SEED = 7
+_START_TIMEOUT_S = 90.0
+_DESK = "demo-desk"
+_STEPS = 4
+
+
+class DemoError(OSError):
+    """The demo could not go on; the text says where to look."""
+
+
+def run_demo(settings: Settings) -> int:
+    """Run the demo; 0 when every RFQ came to its end and everything has been stopped."""
+    console = Console()
+    source = os.environ.get("DEMO_DATA") or settings.market.source
+    recordings = choose_market(source)
+    _say_what_is_played(console, recordings)
+    log_dir = settings.database.data_dir / "demo"
+    log_dir.mkdir(parents=True, exist_ok=True)
+    reports: list[dict[str, Any]] = []
+    with _progress(console) as progress, ExitStack() as stack:
+        task = progress.add_task("PostgreSQL", total=_STEPS + _RFQS)
+
+        def step(text: str) -> None:
+            progress.update(task, description=text)
+            progress.advance(task)
+            if not console.is_terminal:
+                console.print(f"- {text}")
+
+        dsn = stack.enter_context(administration.open_postgres(settings))
+        step("schema")
+        migrate.upgrade(dsn)
+        step("firms and keys")
+        keys = stack.enter_context(_keys(settings, dsn))
+        step("service and market")
+        url = stack.enter_context(_service(dsn, _source_of(recordings, source), log_dir / "service.log"))
+        step("dealers and desk")
+        for name, style in _dealers():
+            command = ["-m", "rfq_service.demo.dealer", style, str(_SEED)]
+            stack.enter_context(_client(command, url, keys[name], log_dir / f"{name}.log"))
+        for report in _desk(url, keys[_DESK], log_dir / "desk.log"):
+            reports.append(report)
+            step(f"RFQ {len(reports)} of {_RFQS}")
+    console.print(build_table(reports))
+    _say_what_next(console, settings, log_dir)
+    return 0
+
+
+def _say_what_is_played(console: Console, recordings: list[Recording]) -> None:
+    if any(recording.clock_source is ClockSource.SIMULATED for recording in recordings):
+        console.print("No recording at hand: the market is [bold]SIMULATED[/bold], made from measured parameters.")
+        console.print("DEMO_DATA=path plays recorded Binance WebSocket messages instead.")
+        return
+    for recording in recordings:
+        names = ", ".join(stream.instrument.instrument_id for stream in recording.streams)
+        console.print(f"Recorded market [bold]{recording.name}[/bold]: {names}")
+
+
+def _source_of(recordings: list[Recording], source: str) -> str:
+    """What the service is told to play: what has just been announced."""
+    if any(recording.clock_source is ClockSource.SIMULATED for recording in recordings):
+        return SIMULATED
+    return str(Path(source).resolve()) if source else ""
+
+
+def _say_what_next(console: Console, settings: Settings, log_dir: Path) -> None:
+    where = settings.database.url or f"{settings.database.data_dir}/postgres (embedded PostgreSQL)"
+    base = f"http://{settings.http.host}:{settings.http.port}"
+    console.print(f"Everything is stopped. The history is kept in {where}, the logs in {log_dir}.")
+    console.print("Next: [bold]make serve[/bold] keeps the service up;")
+    console.print(f"  API {base}/v1, documentation {base}/docs, OpenAPI {base}/openapi.json, metrics {base}/metrics")
+    console.print(f"  [bold].venv/bin/rfq key add {_DESK}[/bold] makes a key to look at this history:")
+    console.print(f"  curl -H 'Authorization: Bearer KEY' '{base}/v1/quotes?limit=5'")
+
+
+def _dealers() -> list[tuple[str, str]]:
+    """(firm, style) of each dealer; the last one uses the service's own pricer."""
+    return [(f"dealer-{style}", style) for style in STYLES] + [("dealer-auto", AUTO)]
+
+
+@contextmanager
+def _keys(settings: Settings, dsn: str) -> Iterator[dict[str, str]]:
+    """A fresh key for every demo firm, revoked at the end; firms of an earlier demo are used again."""
+    dealers = [name for name, _ in _dealers()]
+
+    async def issue(uow: UnitOfWork) -> dict[str, tuple[ApiKeyId, str]]:
+        known = await uow.firms.by_name([_DESK, *dealers])
+        for name in (_DESK, *dealers):
+            if name not in known:
+                await administration.store_firm(uow, name, is_dealer=name != _DESK)
+        return {name: await administration.store_key(uow, name, "demo") for name in (_DESK, *dealers)}
+
+    issued = administration.in_transaction(settings, issue, dsn)
+
+    async def revoke(uow: UnitOfWork) -> None:
+        for key_id, _ in issued.values():
+            await uow.firms.revoke_key(ApiKeyId(UUID(str(key_id))), time.time_ns())
+
+    try:
+        yield {name: key for name, (_, key) in issued.items()}
+    finally:
+        administration.in_transaction(settings, revoke, dsn)
+
+
+@contextmanager
+def _service(dsn: str, source: str, log: Path) -> Iterator[str]:
+    """``rfq serve`` in a process of its own; yields its address once it is ready."""
+    environment = {**os.environ, "RFQ_DATABASE_URL": dsn, "RFQ_HTTP_PORT": "0", "RFQ_MARKET_SOURCE": source}
+    environment["RFQ_TELEMETRY_LOG_JSON"] = "true"
+    with _process(["-m", "rfq_service", "serve"], environment, log) as process:
+        url = _wait_for_url(process, log)
+        _wait_until_ready(process, url, log)
+        yield url
+
+
+@contextmanager
+def _client(command: list[str], url: str, key: str, log: Path) -> Iterator[None]:
+    with _process(command, {**os.environ, URL_VARIABLE: url, KEY_VARIABLE: key}, log):
+        yield
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, *command], env=environment, stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+
+def _desk(url: str, key: str, log: Path) -> Iterator[dict[str, Any]]:
+    """The desk's reports as they come."""
+    command = [sys.executable, "-m", "rfq_service.demo.desk", str(_RFQS), str(_SEED)]
+    environment = {**os.environ, URL_VARIABLE: url, KEY_VARIABLE: key}
+    with log.open("wb") as errors:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors)
+        try:
+            if process.stdout is not None:
+                for line in process.stdout:
+                    yield json.loads(line)
+            if process.wait() != 0:
+                raise DemoError(f"the desk stopped early, see {log}")
+        finally:
+            _stop(process)
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in log.read_text(encoding="utf-8").splitlines():
+            if '"listening"' in line:
+                return str(json.loads(line)["url"])
+        time.sleep(0.05)
+    raise DemoError(f"the service did not start, see {log}")
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/health/ready", timeout=5.0).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise DemoError(f"the service did not become ready, see {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
