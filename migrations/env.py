@@ -10,7 +10,7 @@ from rfq_service.db.tables import Base
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    include_name=is_compared,
+    include_object=is_compared,
     compare_type=True,
     transaction_per_migration=False,
 )

@@ -21,9 +21,9 @@ HOLDING_TIME_S = 3_600
 WIN_CURVE_ALPHA = -1.0
 """A quote at mid wins 73 % of the time, as in the published presets; the rest goes to clients who do not trade."""
 
-SCALE_PER_HOLDING_SD = 0.05
-"""Competitive markup where the lit spread says nothing: 1/20 of the mid's sd over the holding time (published presets
-of dealer markets lie between 1/40 and 1/5): 2.5 bps for BTC at 250 bps/√day, whose lit spread is 0.002 bps."""
+SCALE_PER_HOLDING_SD = 0.025
+"""Competitive markup where the lit spread says nothing: 1/40 of the mid's sd over the holding time, the keen end of
+the published presets (1/40 to 1/5): 1.3 bps for BTC at 250 bps/√day, whose lit spread is 0.002 bps."""
 
 PRICE_OF_RISK = 0.1
 """Holding the full limit over the holding time is charged a tenth of the P&L's sd. Skew at the limit is then about

@@ -22,6 +22,7 @@ from rfq_service.domain.units import NS_PER_S, S_PER_DAY, Side
 
 MARKET_STREAM = 5
 OUTCOME_STREAM = 6
+_SD_MIN_BPS = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,9 +146,9 @@ def objective(costs: Floats, inputs: EvaluationInputs) -> tuple[Floats, Floats, 
 def realised_survival(expected: Floats, market_sd: Floats | float, at: Floats) -> Floats:
     """P(realised cost > at), (…, N), for normal market noise around draws (…, M) of the expected cost.
 
-    ``market_sd`` is positive: a number, or one per leading index of ``expected``.
+    ``market_sd`` is a number, or one per leading index of ``expected``.
     """
-    scale = 1.0 / np.asarray(market_sd)[..., None, None]
+    scale = 1.0 / np.maximum(market_sd, _SD_MIN_BPS)[..., None, None]
     return mean(normal_cdf((expected[..., None, :] - at[:, None]) * scale))
 
 

@@ -35,6 +35,7 @@ from rfq_service.market_data.catalogue import find_recordings
 from rfq_service.market_data.feeds import Recording
 from rfq_service.market_data.player import MarketPlayer
 from rfq_service.market_data.simulated import simulated_recording
+from rfq_service.monitoring.market_watch import watch_market
 from rfq_service.monitoring.telemetry import Telemetry
 from rfq_service.settings import LifeSettings, Settings, milliseconds_to_ns, seconds_to_ns
 
@@ -201,6 +202,7 @@ def build_runtime(settings: Settings, dsn: str, recordings: Sequence[Recording],
         statement_cache_size=settings.database.statement_cache_size,
     )
     board = Board(clock)
+    watch_market(telemetry, board, clock)
     player = None
     if recordings:
         player = MarketPlayer(recordings, board, clock, speed=settings.market.speed, loop=settings.market.loop)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import signal
 import socket
 
 import structlog
@@ -35,11 +37,14 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; then finish what is in flight and stop everything that was started."""
+    # uvicorn raises the signal again when it has shut down: then this process still has Postgres to stop
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     recordings = choose_market(settings.market.source)
     with _listen(settings.http.host, settings.http.port) as listening, open_postgres(settings) as dsn:
         migrate.upgrade(dsn)
         runtime = build_runtime(settings, dsn, recordings)
-        _run(create_app(runtime), settings, listening)
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(create_app(runtime), settings, listening)
     return 0
 
 

@@ -126,7 +126,6 @@ TABLES = (
         filled_quantity NUMERIC NOT NULL,
         panel_firm_ids UUID[] NOT NULL,
         CONSTRAINT rfq_pkey PRIMARY KEY (id),
-        CONSTRAINT rfq_client_firm_id_id_key UNIQUE (client_firm_id, id),
         CONSTRAINT rfq_side_check CHECK (side IN ('buy', 'sell', 'two_way')),
         CONSTRAINT rfq_size_mode_check CHECK (size_mode IN ('all_or_none', 'any_part', 'minimum')),
         CONSTRAINT rfq_state_check CHECK (state IN (
@@ -144,6 +143,7 @@ TABLES = (
         CONSTRAINT rfq_filled_quantity_check CHECK (filled_quantity >= 0 AND filled_quantity <= quantity)
     )
     """,
+    "CREATE INDEX rfq_client_firm_id_id_idx ON rfq (client_firm_id, id)",
     "CREATE INDEX rfq_expiry_idx ON rfq (expires_at_ns) WHERE state IN ('open', 'partially_filled')",
     "CREATE INDEX rfq_live_idx ON rfq (client_firm_id, state, id) WHERE state <> 'evaluated'",
     """
@@ -180,7 +180,6 @@ TABLES = (
         cover_distance_micro_bps BIGINT,
         CONSTRAINT invitation_pkey PRIMARY KEY (id),
         CONSTRAINT invitation_dealer_firm_id_rfq_id_key UNIQUE (dealer_firm_id, rfq_id),
-        CONSTRAINT invitation_dealer_firm_id_id_key UNIQUE (dealer_firm_id, id),
         CONSTRAINT invitation_client_name_check CHECK (char_length(client_name) BETWEEN 1 AND 100),
         CONSTRAINT invitation_side_check CHECK (side IN ('buy', 'sell', 'two_way')),
         CONSTRAINT invitation_size_mode_check CHECK (size_mode IN (
@@ -200,6 +199,7 @@ TABLES = (
         CONSTRAINT invitation_dealer_firm_id_fkey FOREIGN KEY(dealer_firm_id) REFERENCES firm (id)
     )
     """,
+    "CREATE INDEX invitation_dealer_firm_id_id_idx ON invitation (dealer_firm_id, id)",
     "CREATE INDEX invitation_dealer_firm_id_state_id_idx ON invitation (dealer_firm_id, state, id)",
     "CREATE INDEX invitation_rfq_id_idx ON invitation (rfq_id)",
     """

@@ -94,9 +94,9 @@ def openapi_json() -> str:
     return json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
 
 
-def write_openapi(folder: Path) -> None:
-    """Write the document as ``openapi.json`` into ``folder``."""
-    (folder / "openapi.json").write_text(openapi_json(), encoding="utf-8")
+def write_openapi(path: Path) -> None:
+    """Write the document to ``path``."""
+    path.write_text(openapi_json(), encoding="utf-8")
 
 
 @cache

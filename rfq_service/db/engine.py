@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 from sqlalchemy import event, text
@@ -56,6 +57,8 @@ class Database:
                 "command_timeout": command_timeout_s,
                 "statement_cache_size": statement_cache_size,
                 "prepared_statement_cache_size": statement_cache_size,
+                # Behind a pooler two processes share a server connection: their statements must not share names.
+                "prepared_statement_name_func": None if statement_cache_size else _unique_statement_name,
                 "server_settings": {
                     "application_name": "rfq-service",
                     "statement_timeout": str(round(command_timeout_s * 1_100)),
@@ -147,6 +150,10 @@ def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> No
     """Have the pool replace a connection whose end is already known here: costs no round trip, unlike a ping."""
     if dbapi_connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+def _unique_statement_name() -> str:
+    return f"__rfq_{uuid4().hex}__"
 
 
 def _same_text(text_value: str) -> str:

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 import asyncpg
-from sqlalchemy import ARRAY, Numeric, Table
+from sqlalchemy import ARRAY, Table
 from sqlalchemy.dialects import postgresql
 
 from rfq_service.db.engine import Database, unavailable_as_rfq_error
@@ -175,9 +175,6 @@ def _insert(table: Table, first: int) -> str:
         if isinstance(column.type, ARRAY):
             arrays.append(f"${number}::text[]")
             values.append(f"string_to_array({column.name}, E'\\x1f')::{type_name}")
-        elif isinstance(column.type, Numeric):
-            arrays.append(f"${number}::text[]")
-            values.append(f"{column.name}::{type_name}")
         else:
             arrays.append(f"${number}::{type_name}[]")
             values.append(column.name)
@@ -212,17 +209,11 @@ def _columns(table: Table, rows: Sequence[dict[str, object]]) -> list[list[Any] 
     if not rows:
         return [()] * len(table.columns)
     columns: list[list[Any] | tuple[Any, ...]] = list(zip(*(row.values() for row in rows), strict=True))
-    for index in _NUMERIC_COLUMNS[table.name]:
-        columns[index] = [None if value is None else str(value) for value in columns[index]]
     for index in _ARRAY_COLUMNS[table.name]:
         columns[index] = [None if value is None else _SEPARATOR.join(map(str, value)) for value in columns[index]]
     return columns
 
 
-_NUMERIC_COLUMNS = {
-    table.name: [index for index, column in enumerate(table.columns) if isinstance(column.type, Numeric)]
-    for table in _TABLES
-}
 _STATEMENT = _build_statement()
 _ARRAY_COLUMNS = {
     table.name: [index for index, column in enumerate(table.columns) if isinstance(column.type, ARRAY)]

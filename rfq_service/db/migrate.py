@@ -16,7 +16,7 @@ from typing import TypeVar
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, ForeignKeyConstraint, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -63,9 +63,16 @@ async def ensure_partitions(connection: AsyncConnection, months: int = PARTITION
     return created
 
 
-def is_compared(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether Alembic compares an object with the tables in code: everything but the partitions, made by month."""
-    return not (kind == "table" and name is not None and _PARTITION.search(name))
+def is_compared(item: object, name: str | None, kind: str, _is_reflected: bool, _other: object) -> bool:
+    """Whether Alembic compares an object with the tables in code.
+
+    Partitions are left out, as they are made by month, and so are their copies of foreign keys to the whole table.
+    """
+    if kind == "table":
+        return not _PARTITION.search(name or "")
+    if isinstance(item, ForeignKeyConstraint):
+        return not any(_PARTITION.search(key.target_fullname.split(".")[0]) for key in item.elements)
+    return True
 
 
 def _config(connection: Connection) -> Config:

@@ -12,46 +12,30 @@ _COLOURS = {"fair": "green", "cheap": "cyan", "dear": "red", "stale": "yellow", 
 _MICRO = 1_000_000
 
 
+_COLUMNS = ("RFQ", "reference mid", "dealer", "cost bps", "fair range bps", "fairness", "verdict", "decision", "fill")
+_RIGHT = {"reference mid", "cost bps", "fair range bps", "fairness"}
+
+
 def build_table(reports: list[dict[str, Any]]) -> Table:
-    """One block of rows per RFQ, one row per quoted side, best first."""
-    table = Table(title="RFQs", title_justify="left", header_style="bold")
-    for name, justify in (
-        ("RFQ", "left"),
-        ("reference mid", "right"),
-        ("dealer", "left"),
-        ("cost bps", "right"),
-        ("fair range bps", "right"),
-        ("fairness", "right"),
-        ("verdict", "left"),
-        ("decision", "left"),
-        ("fill", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    """One row per RFQ, one line in it per quoted side, best first."""
+    table = Table(title="RFQs", title_justify="left", header_style="bold", show_lines=True)
+    for name in _COLUMNS:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=name not in ("decision", "fill"))
     for number, report in enumerate(reports, start=1):
-        _add_block(table, number, report)
-    return table
-
-
-def _add_block(table: Table, number: int, report: dict[str, Any]) -> None:
-    rows = _quote_rows(report)
-    title = _title(number, report["order"])
-    decision, fill = _decision(report), _fill(report)
-    if not rows:
-        table.add_row(title, "-", "no quote", "-", "-", "-", "-", decision, fill)
-    for index, (dealer, side, score) in enumerate(rows):
-        first = index == 0
+        rows = _quote_rows(report)
+        two_way = report["order"]["side"] == "two_way"
         table.add_row(
-            title if first else "",
-            _mid(score) if first else "",
-            f"{dealer} {side}" if report["order"]["side"] == "two_way" else dealer,
-            _bps(score["cost_micro_bps"]),
-            _range(score),
-            "-" if score["fairness_ppm"] is None else f"{score['fairness_ppm'] / _MICRO:.2f}",
-            Text(score["verdict"], style=_COLOURS.get(score["verdict"], "")),
-            decision if first else "",
-            fill if first else "",
+            _title(number, report["order"]),
+            _mid(rows[0][2]) if rows else "-",
+            "\n".join(f"{dealer} {side}" if two_way else dealer for dealer, side, _ in rows) or "no quote",
+            "\n".join(_bps(score["cost_micro_bps"]) for _, _, score in rows),
+            "\n".join(_range(score) for _, _, score in rows),
+            "\n".join(_fairness(score) for _, _, score in rows),
+            Text("\n").join(Text(score["verdict"], style=_COLOURS.get(score["verdict"], "")) for _, _, score in rows),
+            _decision(report),
+            _fill(report),
         )
-    table.add_section()
+    return table
 
 
 def _quote_rows(report: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -65,7 +49,7 @@ def _quote_rows(report: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]
 
 def _title(number: int, order: dict[str, Any]) -> str:
     name = order["legs"][0]["instrument_id"]
-    return f"{number}. {order['side'].replace('_', '-')} {Decimal(order['quantity']):,} {name}"
+    return f"{number}. {order['side'].replace('_', '-')} {Decimal(order['quantity']):,}\n{name}"
 
 
 def _mid(score: dict[str, Any]) -> str:
@@ -75,6 +59,10 @@ def _mid(score: dict[str, Any]) -> str:
 
 def _bps(micro: int | None) -> str:
     return "-" if micro is None else f"{micro / _MICRO:+.2f}"
+
+
+def _fairness(score: dict[str, Any]) -> str:
+    return "-" if score["fairness_ppm"] is None else f"{score['fairness_ppm'] / _MICRO:.2f}"
 
 
 def _range(score: dict[str, Any]) -> str:
@@ -90,7 +78,7 @@ def _decision(report: dict[str, Any]) -> str:
     for side in decision["result"]["sides"]:
         recommended = side["recommended"] or "none"
         cost = next((item["expected_micro_bps"] for item in side["actions"] if item["action"] == recommended), None)
-        text = recommended if cost is None else f"{recommended} ({_bps(cost)} bps)"
+        text = recommended if cost is None else f"{recommended} at {_bps(cost)} bps"
         parts.append(f"{side['side']}: {text}" if len(decision["result"]["sides"]) > 1 else text)
     return "\n".join(parts)
 

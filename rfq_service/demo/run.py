@@ -35,6 +35,7 @@ _SEED = 7
 _START_TIMEOUT_S = 90.0
 _DESK = "demo-desk"
 _STEPS = 4
+_WIDTH = 140  # of the table where no terminal says how wide it is
 
 
 class DemoError(OSError):
@@ -44,6 +45,8 @@ class DemoError(OSError):
 def run_demo(settings: Settings) -> int:
     """Run the demo; 0 when every RFQ came to its end and everything has been stopped."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
     source = os.environ.get("DEMO_DATA") or settings.market.source
     recordings = choose_market(source)
     _say_what_is_played(console, recordings)

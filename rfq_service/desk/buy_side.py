@@ -11,7 +11,7 @@ from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.desk import endings
 from rfq_service.desk.orders import EvaluateOrder, RankedQuotes, RfqOrder, RfqView
 from rfq_service.desk.ports import DeskContext
-from rfq_service.desk.scores import weighed_quote_ids
+from rfq_service.desk.scores import quote_ranks
 from rfq_service.desk.scoring import Scorer, Scoring
 from rfq_service.desk.terms import (
     active_at,
@@ -103,7 +103,7 @@ class BuySideDesk:
         now_ns = self._context.clock.now_ns()
         return RankedQuotes(
             rfq=rfq,
-            quotes=tuple(quotes),
+            quotes=_best_first(quotes, decision),
             evaluations=tuple(evaluations),
             decision=decision,
             is_current=_is_current(decision, quotes, now_ns),
@@ -171,7 +171,8 @@ class BuySideDesk:
             rfq_id=rfq.rfq_id,
         )
         await self._writer.write(EvaluationWrite(rfq, quotes, scoring.evaluations, scoring.decision, [event]))
-        return RankedQuotes(rfq, tuple(quotes), tuple(scoring.evaluations), scoring.decision, is_current=True)
+        ranked = _best_first(quotes, scoring.decision)
+        return RankedQuotes(rfq, ranked, tuple(scoring.evaluations), scoring.decision, is_current=True)
 
     async def quote_history(
         self, caller: Firm, wanted: QuoteFilter, cursor: UUID | None, limit: int
@@ -321,8 +322,14 @@ async def _named_dealers(uow: UnitOfWork, names: Sequence[str]) -> list[Firm]:
     return list(panel.values())
 
 
+def _best_first(quotes: Sequence[Quote], decision: Decision | None) -> tuple[Quote, ...]:
+    """In the order of the decision's ranking, its best side first; those it did not weigh after them, newest last."""
+    ranks = {} if decision is None else quote_ranks(decision)
+    return tuple(sorted(quotes, key=lambda quote: (ranks.get(quote.quote_id, len(quotes)), quote.quote_id)))
+
+
 def _is_current(decision: Decision | None, quotes: Sequence[Quote], now_ns: int) -> bool:
     """Whether every quote that the decision weighed can still be accepted."""
     if decision is None:
         return False
-    return weighed_quote_ids(decision) <= {quote.quote_id for quote in active_at(quotes, now_ns)}
+    return quote_ranks(decision).keys() <= {quote.quote_id for quote in active_at(quotes, now_ns)}

@@ -51,7 +51,7 @@ async def end_rfq(context: DeskContext, uow: UnitOfWork, rfq: Rfq, now_ns: int, 
     for quote in quotes:
         if quote.end_reason is None:
             end = QuoteEnd(quote.quote_id, quote_state, reason, now_ns)
-            if now_ns >= quote.valid_until_ns:
+            if quote.valid_until_ns <= now_ns and quote.valid_until_ns < rfq.terms.expires_at_ns:
                 end = QuoteEnd(quote.quote_id, QuoteState.EXPIRED, QuoteEndReason.TTL_ELAPSED, now_ns)
             elif quote is cover:
                 end = replace(end, reason=QuoteEndReason.COVER)

@@ -50,18 +50,27 @@ class DecisionResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _WeighedId:
+class _Rank:
     quote_id: UUID
+    rank: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class _WeighedIds:
-    weighed: tuple[_WeighedId, ...]
+class _Ranks:
+    weighed: tuple[_Rank, ...]
 
 
-_weighed_decoder = msgspec.json.Decoder(_WeighedIds)
+_ranks_decoder = msgspec.json.Decoder(_Ranks)
 
 
-def weighed_quote_ids(decision: Decision) -> frozenset[UUID]:
-    """The quotes a stored decision weighed."""
-    return frozenset(item.quote_id for item in _weighed_decoder.decode(decision.result_json).weighed)
+def quote_ranks(decision: Decision) -> dict[UUID, int]:
+    """Every quote a stored decision weighed with its rank, 1 is best; of a two-way quote the better side counts.
+
+    One that could not be ranked, for want of a market, comes after all others.
+    """
+    weighed = _ranks_decoder.decode(decision.result_json).weighed
+    ranks: dict[UUID, int] = {}
+    for item in weighed:
+        rank = len(weighed) if item.rank is None else item.rank
+        ranks[item.quote_id] = min(rank, ranks.get(item.quote_id, rank))
+    return ranks

@@ -35,6 +35,8 @@ FeedMessage = tuple[InstrumentId, int, bytes]
 
 SLICE_NS = 2_000_000
 WAKE_INTERVAL_S = 0.005
+# A loop's next pass warms up while this one plays its last seconds, or the market would stand still meanwhile.
+NEARLY_OVER_S = 10.0
 _OFFSET_SAMPLES = 255
 _OFFSET_UPDATE_EVERY = 64
 
@@ -178,7 +180,9 @@ class FileReplayFeed:
         self._warmup_ns = round((recording.warmup_s if warmup_s is None else warmup_s) * NS_PER_S)
         self._length_ns = length_s * NS_PER_S
         self._pause_s = SLICE_NS / NS_PER_S if is_gentle else 0.0
+        self._nearly_over_ns = self._length_ns - NEARLY_OVER_S * speed * NS_PER_S
         self._started_monotonic_ns = 0
+        self.nearly_over = asyncio.Event()
         self.time_map: TimeMap | None = None
 
     async def __aiter__(self) -> AsyncIterator[FeedMessage]:
@@ -189,7 +193,9 @@ class FileReplayFeed:
         for due_ns, index, raw in merged(self._recording.streams):
             first_ns = due_ns if first_ns is None else first_ns
             if due_ns - first_ns > self._length_ns:
-                return
+                break
+            if due_ns - first_ns > self._nearly_over_ns and self.time_map is not None:
+                self.nearly_over.set()
             arrival_ns = due_ns
             if due_ns - first_ns > self._warmup_ns and not math.isinf(self._speed):
                 if self.time_map is None:
@@ -200,6 +206,7 @@ class FileReplayFeed:
                 await asyncio.sleep(0.0 if self.time_map else self._pause_s)
                 slice_end_ns = time.perf_counter_ns() + SLICE_NS
             yield instrument_ids[index], arrival_ns, raw
+        self.nearly_over.set()
 
     async def _wait_until(self, due_ns: int, time_map: TimeMap) -> int:
         """Sleep until the recorded time has come; returns the feed's clock then.

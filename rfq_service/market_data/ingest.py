@@ -171,5 +171,4 @@ class InstrumentIngest:
         """The book can no longer be trusted: give none until a snapshot comes."""
         self.faults[fault] += 1
         self._synchronised = False
-        self._waiting.clear()
         self.statistics.pause()

@@ -79,27 +79,26 @@ class MarketPlayer:
         """Play until the end of the last recording, for ever with ``loop``; cancel it to stop."""
         async with asyncio.TaskGroup() as group:
             for recording in self._recordings:
-                group.create_task(self._play(recording))
+                group.create_task(self._play(group, recording))
 
-    async def _play(self, recording: Recording) -> None:
+    async def _play(self, group: asyncio.TaskGroup, recording: Recording) -> None:
         is_first = True
         while is_first or self._loop:
-            await self._play_once(recording, is_first=is_first)
+            feed = FileReplayFeed(
+                recording,
+                self._clock,
+                self._speed,
+                self._warmup_s,
+                length_s=recording.loop_s if self._loop else math.inf,
+                is_gentle=not is_first,
+            )
+            group.create_task(self._play_once(recording, feed, self._mark_warm if is_first else None))
+            await feed.nearly_over.wait()
             is_first = False
 
-    async def _play_once(self, recording: Recording, *, is_first: bool) -> None:
+    async def _play_once(self, recording: Recording, feed: FileReplayFeed, on_ready: Callable[[], None] | None) -> None:
         ingests = {stream.instrument.instrument_id: stream.new_ingest() for stream in recording.streams}
-        feed = FileReplayFeed(
-            recording,
-            self._clock,
-            self._speed,
-            self._warmup_s,
-            length_s=recording.loop_s if self._loop else math.inf,
-            is_gentle=not is_first,
-        )
-        is_installed = await pump(
-            feed, ingests, self._board, recording.clock_source, self._mark_warm if is_first else None
-        )
+        is_installed = await pump(feed, ingests, self._board, recording.clock_source, on_ready)
         require(is_installed, f"{recording.name} is longer than its warm-up")
 
     def _mark_warm(self) -> None:

@@ -146,11 +146,10 @@ class StatisticsTracker:
             self._restart(at_ns)
 
     def pause(self) -> None:
-        """The book is unusable: nothing is sampled, and no return spans the hole."""
+        """The book is unusable: nothing is sampled until it is again, and no return spans the hole."""
         self.next_grid_ns = None
         self._imbalance_at_ns = None
         self._imbalance_weight = 0.0
-        self._mids.clear()
 
     def result(self, now_ns: int) -> MarketStatistics:
         """What is known at ``now_ns`` (the feed's clock)."""

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from rfq_service.domain.errors import InvariantError, require
 from rfq_service.monitoring.instruments import Instrument, Kind
 
+# Label values and the value that goes with them, as many as there are.
+Values = Iterable[tuple[tuple[str, ...], float]]
+
 SERIES_MAX = 1000
 _OVERFLOW = "other"
 
@@ -49,7 +52,7 @@ class MetricRegistry:
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._instruments = {instrument.name: instrument for instrument in instruments}
         self._series: dict[str, dict[tuple[str, ...], Series]] = {name: {} for name in self._instruments}
-        self._gauges: dict[str, Callable[[], float]] = {}
+        self._watched: dict[str, Callable[[], Values]] = {}
         # What callers pass, in their order of labels, so that the usual case is one look-up.
         self._found: dict[tuple[object, ...], Series] = {}
         self._lock = threading.Lock()
@@ -72,9 +75,16 @@ class MetricRegistry:
             series.largest = max(series.largest, value)
 
     def gauge(self, name: str, callback: Callable[[], float]) -> None:
-        """Read a gauge from ``callback`` whenever somebody looks; a later callback replaces an earlier one."""
+        """Read a gauge without labels from ``callback`` whenever somebody looks."""
         self._declared(name, Kind.GAUGE)
-        self._gauges[name] = callback
+        self.watch(name, lambda: [((), callback())])
+
+    def watch(self, name: str, callback: Callable[[], Values]) -> None:
+        """Read all series of a gauge or counter that somebody else keeps; a later callback replaces an earlier one."""
+        instrument = self._instruments.get(name)
+        if instrument is None or instrument.kind is Kind.HISTOGRAM:
+            raise InvariantError(f"{name} is not declared as a gauge or counter in monitoring/instruments.py")
+        self._watched[name] = callback
 
     def read(self) -> list[Reading]:
         """A consistent copy of all that has been recorded."""
@@ -86,8 +96,8 @@ class MetricRegistry:
                 )
                 for name, found in self._series.items()
             }
-        for name, callback in self._gauges.items():
-            copied[name] = (Series((), float(callback())),)
+        for name, callback in self._watched.items():
+            copied[name] = tuple(Series(labels, float(value)) for labels, value in callback())
         return [Reading(self._instruments[name], series) for name, series in copied.items() if series]
 
     def prometheus_text(self) -> bytes:

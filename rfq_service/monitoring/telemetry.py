@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rfq_service.domain.errors import ErrorCode, RfqError
-from rfq_service.monitoring.instruments import INSTRUMENTS, USE_CASE_DURATION, Kind, Outcome
+from rfq_service.monitoring.instruments import INSTRUMENTS, REFUSALS, USE_CASE_DURATION, Kind, Outcome
 from rfq_service.monitoring.logs import configure_logging
 from rfq_service.monitoring.metrics import MetricRegistry, Reading, Series
 
@@ -151,6 +151,7 @@ class Telemetry:
         self.count = self._registry.count
         self.observe = self._registry.observe
         self.gauge = self._registry.gauge
+        self.watch = self._registry.watch
         self.prometheus_text = self._registry.prometheus_text
         self._log_level, self._log_json = log_level, log_json
         self._spans: _SpanBuilder | None = None
@@ -185,6 +186,8 @@ class Telemetry:
     def finish(self, use_case: UseCase, outcome: Outcome, start_ns: int, duration_ns: int) -> None:
         """Record a finished use case; called by ``UseCase`` alone."""
         self.observe(USE_CASE_DURATION.name, duration_ns / 1e9, use_case=use_case.name, outcome=outcome)
+        if isinstance(use_case.error, RfqError):
+            self.count(REFUSALS.name, use_case=use_case.name, code=use_case.error.code)
         if self._spans is not None and (use_case.sampled or outcome is Outcome.ERROR):
             self._spans.build(use_case, outcome, start_ns, start_ns + duration_ns)
 

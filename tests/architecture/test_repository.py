@@ -50,3 +50,11 @@ def test_no_data_sets():
 def test_default_artifacts_are_small():
     folder = PROJECT_ROOT / "models" / "artifacts" / "default"
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < ARTIFACT_BYTES_MAX
+
+
+def test_every_declared_metric_is_recorded_somewhere():
+    declarations = PROJECT_ROOT / "rfq_service" / "monitoring" / "instruments.py"
+    names = re.findall(r'^(\w+) = Instrument\(\s*"(\w+)"', declarations.read_text(), re.MULTILINE)
+    code = "".join(path.read_text() for path in (PROJECT_ROOT / "rfq_service").rglob("*.py") if path != declarations)
+    assert names
+    assert [name for constant, name in names if f"{constant}.name" not in code and f'"{name}"' not in code] == []

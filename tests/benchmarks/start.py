@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from rfq_service.db.embedded import EmbeddedPostgres
-from tests.benchmarks.processes import our_service
+from tests.support.processes import our_service
 from tests.benchmarks.row import Row, judge
 from tests.support.data import recordings_path
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,10 +23,24 @@ from tests.support.data import PROJECT_ROOT
 _CHILD = [sys.executable, "-m", "rfq_service.db.embedded"]
 
 
-@pytest.fixture
-def data_dir():
+def new_directory():
     directory = Path(tempfile.mkdtemp(prefix="rfq-embedded-"))
     directory.chmod(0o755)
+    return directory
+
+
+@pytest.fixture
+def data_dir():
+    """Where no cluster has been made yet."""
+    directory = new_directory()
+    yield directory / "postgres"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def made_dir():
+    """A cluster for the tests that leave it whole: making one is most of a test's time."""
+    directory = new_directory()
     yield directory / "postgres"
     shutil.rmtree(directory)
 
@@ -61,22 +76,21 @@ def is_running(pid):
         return False
 
 
-def test_data_survive_a_clean_restart_and_the_dsn_stays(data_dir):
-    server = EmbeddedPostgres(data_dir)
+def test_data_survive_a_clean_restart_and_the_dsn_stays(made_dir):
+    server = EmbeddedPostgres(made_dir)
     first = server.start()
-    query(first, "CREATE TABLE kept (value int)")
-    query(first, "INSERT INTO kept VALUES (7)")
+    query(first, "CREATE TABLE restarted AS SELECT 7 AS value")
     server.stop()
     with pytest.raises(OSError, match="onnect"):
         query(first, "SELECT 1")
     second = server.start()
     assert second == first
-    assert query(second, "SELECT value FROM kept")[0]["value"] == 7
+    assert query(second, "SELECT value FROM restarted")[0]["value"] == 7
     server.stop()
 
 
-def test_cluster_is_durable_checked_private_and_on_the_loopback_only(data_dir):
-    with EmbeddedPostgres(data_dir) as server:
+def test_cluster_is_durable_checked_private_and_on_the_loopback_only(made_dir):
+    with EmbeddedPostgres(made_dir) as server:
         names = "fsync synchronous_commit full_page_writes data_checksums listen_addresses password_encryption"
         settings = {name: query(server.dsn, f"SHOW {name}")[0][0] for name in names.split()}
         encoding = query(server.dsn, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname='rfq'")[0][0]
@@ -92,14 +106,14 @@ def test_cluster_is_durable_checked_private_and_on_the_loopback_only(data_dir):
         "password_encryption": "scram-sha-256",
     }
     assert encoding == "UTF8"
-    assert (data_dir / "password").stat().st_mode & 0o777 == 0o600
-    assert (data_dir / "cluster").stat().st_mode & 0o777 == 0o700
-    assert (data_dir / "socket").stat().st_mode & 0o777 == 0o700
+    assert (made_dir / "password").stat().st_mode & 0o777 == 0o600
+    assert (made_dir / "cluster").stat().st_mode & 0o777 == 0o700
+    assert (made_dir / "socket").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop its rights")
-def test_root_does_not_run_the_server(data_dir):
-    with EmbeddedPostgres(data_dir, fsync=False) as server:
+def test_root_does_not_run_the_server(made_dir):
+    with EmbeddedPostgres(made_dir, fsync=False) as server:
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
 
 
@@ -125,10 +139,10 @@ def test_an_ordinary_user_starts_his_own_server(data_dir):
     assert (data_dir / "cluster" / "PG_VERSION").stat().st_uid == user.pw_uid
 
 
-def test_server_stops_cleanly_when_its_parent_is_killed(data_dir):
-    child = subprocess.Popen([*_CHILD, str(data_dir)], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
+def test_server_stops_cleanly_when_its_parent_is_killed(made_dir):
+    child = subprocess.Popen([*_CHILD, str(made_dir)], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
     child.stdout.readline()
-    attached = EmbeddedPostgres(data_dir)
+    attached = EmbeddedPostgres(made_dir)
     attached.start()
     pid = attached.pid
     assert is_running(pid)
@@ -136,18 +150,18 @@ def test_server_stops_cleanly_when_its_parent_is_killed(data_dir):
     child.wait()
     child.stdout.close()
     assert wait_until(lambda: not is_running(pid))
-    assert "database system is shut down" in (data_dir / "server.log").read_text()
+    assert "database system is shut down" in (made_dir / "server.log").read_text()
 
 
-def test_second_process_attaches_and_does_not_stop_the_server(data_dir):
-    with EmbeddedPostgres(data_dir) as owner:
-        guest = EmbeddedPostgres(data_dir)
+def test_second_process_attaches_and_does_not_stop_the_server(made_dir):
+    with EmbeddedPostgres(made_dir) as owner:
+        guest = EmbeddedPostgres(made_dir)
         assert guest.start() == owner.dsn
         assert owner.is_owner
         assert not guest.is_owner
         guest.stop()
         assert query(owner.dsn, "SELECT 1")[0][0] == 1
-        other_port = EmbeddedPostgres(data_dir, port=owner.port + 1)
+        other_port = EmbeddedPostgres(made_dir, port=owner.port + 1)
         with pytest.raises(EmbeddedPostgresError, match="already served on port"):
             other_port.start()
 
@@ -171,27 +185,27 @@ def test_two_processes_starting_at_once_share_one_server(data_dir):
     assert wait_until(lambda: not is_running(attached.pid))
 
 
-def test_start_recovers_from_a_killed_server(data_dir):
-    server = EmbeddedPostgres(data_dir)
+def test_start_recovers_from_a_killed_server(made_dir):
+    server = EmbeddedPostgres(made_dir)
     dsn = server.start()
-    query(dsn, "CREATE TABLE kept (value int)")
+    query(dsn, "CREATE TABLE acknowledged (value int)")
     for value in range(50):
-        query(dsn, "INSERT INTO kept VALUES ($1)", value)
+        query(dsn, "INSERT INTO acknowledged VALUES ($1)", value)
     os.kill(server.pid, signal.SIGKILL)
     assert wait_until(lambda: not is_running(server.pid))
     assert server.start() == dsn
-    assert query(dsn, "SELECT count(*) FROM kept")[0][0] == 50
+    assert query(dsn, "SELECT count(*) FROM acknowledged")[0][0] == 50
     server.stop()
 
 
-def test_number_of_the_dead_server_taken_by_another_process(data_dir):
-    with EmbeddedPostgres(data_dir):
-        pid_file = data_dir / "cluster" / "postmaster.pid"
+def test_number_of_the_dead_server_taken_by_another_process(made_dir):
+    with EmbeddedPostgres(made_dir):
+        pid_file = made_dir / "cluster" / "postmaster.pid"
         lines = pid_file.read_text().splitlines()
     stranger = subprocess.Popen(["/bin/sleep", "60"])
     try:
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
-        with EmbeddedPostgres(data_dir) as server:
+        with EmbeddedPostgres(made_dir) as server:
             assert server.pid != stranger.pid
     finally:
         stranger.kill()
@@ -231,26 +245,26 @@ def test_closed_folders_are_worked_around(data_dir, monkeypatch):
     assert (home / "cluster").is_dir()
 
 
-def test_wrong_binaries_are_named(data_dir, monkeypatch):
+def test_wrong_binaries_are_named(made_dir, monkeypatch):
     monkeypatch.setenv("RFQ_PG_BIN", "/nowhere")
     with pytest.raises(EmbeddedPostgresError, match=r"RFQ_PG_BIN: /nowhere/postgres"):
-        EmbeddedPostgres(data_dir).start()
+        EmbeddedPostgres(made_dir).start()
 
 
-def test_taken_port_is_named_with_the_servers_own_words(data_dir, monkeypatch):
+def test_taken_port_is_named_with_the_servers_own_words(made_dir, monkeypatch):
     monkeypatch.setattr(embedded, "_START_TIMEOUT_S", 0.5)
-    with EmbeddedPostgres(data_dir.with_name("first"), fsync=False) as first:
-        second = EmbeddedPostgres(data_dir, fsync=False, port=first.port)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = EmbeddedPostgres(made_dir, port=taken.getsockname()[1])
         with pytest.raises(EmbeddedPostgresError, match="could not bind"):
-            second.start()
+            server.start()
 
 
-def test_only_the_main_thread_may_start(data_dir):
+def test_only_the_main_thread_may_start(made_dir):
     errors = []
 
     def start():
         try:
-            EmbeddedPostgres(data_dir, fsync=False).start()
+            EmbeddedPostgres(made_dir, fsync=False).start()
         except EmbeddedPostgresError as error:
             errors.append(str(error))
 

@@ -55,8 +55,8 @@ def test_spans_and_metrics_arrive(collector):
     address = f"http://127.0.0.1:{collector.server_address[1]}"
     telemetry = Telemetry(sample_ratio=1, otlp_endpoint=address, service_name="under-test")
     telemetry.start()
-    telemetry.gauge("rfq_market_instruments", lambda: 7)
-    telemetry.count("rfq_quotes_scored_total", 5, verdict="fair")
+    telemetry.watch("rfq_market_age_seconds", lambda: [(("BINANCE.SPOT.BTCUSDT",), 7)])
+    telemetry.count("rfq_background_failures_total", 5, task="sweeper")
     with telemetry.use_case("evaluate") as use_case:
         pass
     telemetry.close()
@@ -70,9 +70,9 @@ def test_spans_and_metrics_arrive(collector):
     bodies = [body for path, body in collector.received if path == "/v1/metrics"]
     request = ExportMetricsServiceRequest.FromString(bodies[-1])
     metrics = {metric.name: metric for metric in request.resource_metrics[0].scope_metrics[0].metrics}
-    assert metrics["rfq_market_instruments"].gauge.data_points[0].as_double == 7
-    assert metrics["rfq_quotes_scored_total"].sum.data_points[0].as_double == 5
-    assert metrics["rfq_quotes_scored_total"].sum.is_monotonic
+    assert metrics["rfq_market_age_seconds"].gauge.data_points[0].as_double == 7
+    assert metrics["rfq_background_failures_total"].sum.data_points[0].as_double == 5
+    assert metrics["rfq_background_failures_total"].sum.is_monotonic
     histogram = metrics["rfq_use_case_duration_seconds"].histogram.data_points[0]
     assert histogram.count == sum(histogram.bucket_counts) == 1
     assert len(histogram.bucket_counts) == len(histogram.explicit_bounds) + 1
@@ -82,7 +82,7 @@ def test_metrics_are_sent_at_the_interval_while_running(collector):
     address = f"http://127.0.0.1:{collector.server_address[1]}"
     telemetry = Telemetry(otlp_endpoint=address, metric_interval_s=0.02)
     telemetry.start()
-    telemetry.count("rfq_quotes_scored_total", verdict="fair")
+    telemetry.count("rfq_background_failures_total", task="sweeper")
     deadline = time.monotonic() + 10
     while len(collector.received) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -20,6 +20,7 @@ from rfq_service.api.schemas.wire import (
     NameText,
     PageLimit,
     Share,
+    TimeInText,
     TimeText,
     WireIn,
     WireOut,
@@ -101,8 +102,8 @@ class DealerQuoteHistoryQuery(WireIn, frozen=True, kw_only=True):
 
     rfq_id: UUID | UnsetType = UNSET
     instrument_id: InstrumentText | UnsetType = UNSET
-    from_: TimeText | UnsetType = msgspec.field(default=UNSET, name="from")
-    to: TimeText | UnsetType = UNSET
+    from_: TimeInText | UnsetType = msgspec.field(default=UNSET, name="from")
+    to: TimeInText | UnsetType = UNSET
     state: QuoteState | UnsetType = UNSET
     cursor: CursorText | UnsetType = UNSET
     limit: PageLimit | UnsetType = UNSET

@@ -39,11 +39,20 @@ DurationText = Annotated[str, _text("Seconds as an exact decimal, to the nanosec
 TimeText = Annotated[
     str, _text("UTC, RFC 3339 with nine fraction digits.", TIME_PATTERN, "2024-08-08T13:00:00.000000000Z")
 ]
+TimeInText = Annotated[
+    str,
+    msgspec.Meta(
+        description="RFC 3339 with an offset and at most nine fraction digits.",
+        extra_json_schema={"format": "date-time", "examples": ["2024-08-08T13:00:00Z"]},
+    ),
+]
 NameText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 ReferenceText = Annotated[str, msgspec.Meta(max_length=128, description="The client's own reference; stored as it is.")]
 InstrumentText = Annotated[str, msgspec.Meta(min_length=1, max_length=64, examples=["BINANCE.SPOT.NEXOUSDT"])]
 CursorText = Annotated[str, msgspec.Meta(description="Opaque; next_cursor of one page is cursor of the next.")]
-PageLimit = Annotated[int, msgspec.Meta(ge=1, description="Longest page; the service's own maximum is 200 by default.")]
+PageLimit = Annotated[
+    int, msgspec.Meta(ge=1, le=10_000, description="Longest page; the service allows 200 unless configured otherwise.")
+]
 Bps = Annotated[float, msgspec.Meta(description="Basis points of the reference mid.")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 

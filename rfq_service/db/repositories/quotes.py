@@ -106,10 +106,14 @@ class QuoteRepository:
         return has_ended
 
     async def claim_expired(self, now_ns: int, limit: int) -> Sequence[Quote]:
-        """Lock up to ``limit`` active quotes whose time has come, with their RFQs; those in use are left for later."""
+        """Lock up to ``limit`` active quotes whose time has come, with their RFQs; those in use are left for later.
+
+        Quotes good until the RFQ itself ends are left to its end, which tells their dealers more.
+        """
         due = (
             select(_active.c.quote_id, _active.c.rfq_id)
-            .where(_active.c.valid_until_ns <= now_ns)
+            .join(_rfq, _rfq.c.id == _active.c.rfq_id)
+            .where(_active.c.valid_until_ns <= now_ns, _active.c.valid_until_ns < _rfq.c.expires_at_ns)
             .order_by(_active.c.valid_until_ns)
             .limit(limit)
             .cte("due")

@@ -14,7 +14,7 @@ from rfq_service.domain.units import Side
 class EvaluationRow(Base):
     """The score of one side of one quote. Append-only, partitioned by month of ``id``.
 
-    No foreign keys, for the reason given at ``QuoteRow``: quote and decision are written by the same statement.
+    No foreign keys, for the reason given at ``QuoteRow``.
     """
 
     __tablename__ = "evaluation"

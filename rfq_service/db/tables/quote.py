@@ -27,8 +27,9 @@ class QuoteRow(Base):
     """A quote as it was received. Append-only, partitioned by month of ``id``.
 
     ``dealer_firm_id`` is NULL for a quote received on another platform. Leg prices are NULL for a single leg, whose
-    price is the price. Neither RFQ nor firm is referenced: the checks cost a fifth of the evaluation write, and the one
-    statement that inserts a quote holds its RFQ's row.
+    price is the price. Neither RFQ nor firm is referenced: measured, the keys of quote, leg, score and decision add two
+    fifths to PostgreSQL's work for an evaluation (98 to 136 µs), and what they would catch cannot happen: an evaluation
+    is one statement, and a dealer's quote is stored under the lock of its RFQ's row, which is never deleted.
     """
 
     __tablename__ = "quote"

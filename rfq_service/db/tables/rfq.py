@@ -6,7 +6,6 @@ from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     JSON,
     CheckConstraint,
     ForeignKey,
@@ -17,6 +16,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from rfq_service.db.tables.base import (
@@ -39,13 +39,12 @@ _CAN_EXPIRE = "state IN ('open', 'partially_filled')"
 class RfqRow(Base):
     """The client's RFQ: terms, limit price, panel (in his order) and how far it has come. No dealer reads it.
 
-    ``UNIQUE (client_firm_id, id)`` is the client's list and the target of his other tables' keys at once. The firm is
-    not referenced: the check would lock its row in every evaluation, and firms are never deleted.
+    The firm is not referenced: the check would lock its row in every evaluation, and firms are never deleted.
     """
 
     __tablename__ = "rfq"
     __table_args__ = (
-        UniqueConstraint("client_firm_id", "id"),
+        Index(None, "client_firm_id", "id"),
         Index("rfq_live_idx", "client_firm_id", "state", "id", postgresql_where=text("state <> 'evaluated'")),
         Index("rfq_expiry_idx", "expires_at_ns", postgresql_where=text(_CAN_EXPIRE)),
         word_of("side", RequestSide),
@@ -77,7 +76,7 @@ class RfqRow(Base):
 
 
 class RfqLegRow(Base):
-    """A leg of the client's RFQ, in the client's order."""
+    """A leg of the client's RFQ, in the client's order. No foreign keys, for the reason given at ``QuoteRow``."""
 
     __tablename__ = "rfq_leg"
     __table_args__ = (
@@ -103,7 +102,7 @@ class InvitationRow(Base):
     __tablename__ = "invitation"
     __table_args__ = (
         UniqueConstraint("dealer_firm_id", "rfq_id"),
-        UniqueConstraint("dealer_firm_id", "id"),
+        Index(None, "dealer_firm_id", "id"),
         Index(None, "dealer_firm_id", "state", "id"),
         Index(None, "rfq_id"),
         length("client_name", NAME_LENGTH_MAX),

@@ -193,12 +193,20 @@ def test_wrong_settings_are_named(restored_logging):
         Telemetry(log_level="loud").start()
 
 
-def test_counts_gauges_and_histograms_reach_the_text():
+def test_refusals_are_counted_by_code():
     telemetry = Telemetry()
-    telemetry.count("rfq_quotes_scored_total", 5, verdict="fair")
-    telemetry.gauge("rfq_market_instruments", lambda: 7)
-    telemetry.observe("rfq_commit_batch_requests", 3)
+    for code in (ErrorCode.PRICE_OFF_TICK, ErrorCode.PRICE_OFF_TICK, ErrorCode.OVERLOADED):
+        with pytest.raises(RfqError):
+            run(telemetry, error=RfqError(code, "refused"))
     lines = telemetry.prometheus_text().decode().splitlines()
-    assert 'rfq_quotes_scored_total{verdict="fair"} 5' in lines
-    assert "rfq_market_instruments 7" in lines
-    assert 'rfq_commit_batch_requests_bucket{le="4"} 1' in lines
+    assert 'rfq_refusals_total{use_case="evaluate",code="PRICE_OFF_TICK"} 2' in lines
+    assert 'rfq_refusals_total{use_case="evaluate",code="OVERLOADED"} 1' in lines
+
+
+def test_counts_and_watched_values_reach_the_text():
+    telemetry = Telemetry()
+    telemetry.count("rfq_background_failures_total", 5, task="sweeper")
+    telemetry.watch("rfq_market_usable", lambda: [(("BINANCE.SPOT.BTCUSDT",), 1)])
+    lines = telemetry.prometheus_text().decode().splitlines()
+    assert 'rfq_background_failures_total{task="sweeper"} 5' in lines
+    assert 'rfq_market_usable{instrument="BINANCE.SPOT.BTCUSDT"} 1' in lines

@@ -26,7 +26,7 @@ def test_scale_is_the_half_spread_or_a_share_of_the_holding_risk():
     nexo = default_parameters(market(NEXO, volatility=300.0), NEXO)
     assert nexo.win_curve.optimal_markup_bps(0.0) == pytest.approx(4.0)
     btc = default_parameters(btc_market(), NEXO)
-    expected = 0.05 * 250.0 * math.sqrt(HOLDING_TIME_S / 86_400)
+    expected = 0.025 * 250.0 * math.sqrt(HOLDING_TIME_S / 86_400)
     assert btc.win_curve.optimal_markup_bps(0.0) == pytest.approx(expected)
     assert btc.inventory_limit_notional == pytest.approx(3e7)
 

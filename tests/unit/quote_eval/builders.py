@@ -27,11 +27,19 @@ DRAWS = 256
 
 
 def make_predictions(
-    *, permanent=2.0, temporary_at_minute=3.0, information=4.0, volatility=250.0, half_spread=4.0, volume=1_500_000.0
+    *,
+    permanent=2.0,
+    temporary_at_minute=3.0,
+    information=4.0,
+    volatility=250.0,
+    half_spread=4.0,
+    volume=1_500_000.0,
+    draws=DRAWS,
+    seed=1234,
 ) -> Predictions:
     """Draws around the given means, laws of Almgren's shape: temporary falls with duration to the power 0.6."""
     durations = np.array(DURATIONS_S)
-    shocks = [stratified_normals(1234, stream, DRAWS) for stream in range(3)]
+    shocks = [stratified_normals(seed, stream, draws) for stream in range(3)]
     return Predictions(
         durations_s=durations,
         permanent_bps=permanent * (1.0 + 0.13 * shocks[0]),

@@ -1,4 +1,4 @@
-"""Processes of a benchmark: pinned to a core, waited for, and the CPU time they used."""
+"""Processes of tests and benchmarks: pinned to a core, waited for, stopped or killed, and the CPU time they used."""
 
 from __future__ import annotations
 

@@ -1,0 +1,345 @@
+"""Bad input against the whole service: a 4xx with its own code, and not one row more in the database."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from rfq_service.api.operation import NoBody
+from rfq_service.api.routes import OPERATIONS
+from tests.api.service import BODY_MAX_BYTES, CLIENT, DEALERS, RIVAL_CLIENT, Service
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+POSTS = [operation for operation in OPERATIONS if operation.method == "POST"]
+GETS = [operation for operation in OPERATIONS if operation.method == "GET"]
+WITH_BODY = [operation for operation in POSTS if operation.body is not NoBody]
+JSON = {"content-type": "application/json"}
+MINIMAL_BODY = b"{}"
+
+
+def path_of(operation: Any) -> str:
+    """The operation's path with ids that name nothing."""
+    return str(operation.path.format(rfq_id=uuid4(), quote_id=uuid4(), instrument_id="NO.SUCH.THING"))
+
+
+def by_name(operation: Any) -> str:
+    return str(operation.name)
+
+
+# Every change writes its event; those that time alone causes may come at any moment.
+_EVENTS = text(
+    "SELECT count(*) FROM event WHERE kind NOT IN ('rfq.expired', 'quote.ended', 'invitation.closed', 'decision.made')"
+)
+
+
+async def stored_events(service: Service) -> int:
+    async with service.runtime.database.begin() as uow:
+        return int((await uow._connection.execute(_EVENTS)).scalar_one())
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def nothing_changes(service: Service) -> AsyncIterator[None]:
+    before = await stored_events(service)
+    yield
+    assert await stored_events(service) == before
+
+
+def check(answer: httpx.Response, status: int, code: str, field: str | None = None) -> None:
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert len(problem["trace_id"]) == 32
+    if field is not None:
+        assert problem["field"] == field
+
+
+async def streamed(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 1_000):
+        yield body[start : start + 1_000]
+
+
+ANY_BODY = [
+    (b"{", 400, "MALFORMED_BODY"),
+    (b"[]", 400, "MALFORMED_BODY"),
+    (b'{"a": "\xff"}', 400, "MALFORMED_BODY"),
+    (b'{"a": "\\ud800"}', 400, "MALFORMED_BODY"),
+    (b'{"a": "\\u0000"}', 400, "NUL_BYTE"),
+    (b'{"a": 1, "a": 2}', 400, "DUPLICATE_KEY"),
+    (b'{"a": ' * 5_000, 413, "BODY_TOO_LARGE"),
+    (b'{"a":' * 2_000 + b"1" + b"}" * 2_000, 400, "NESTING_TOO_DEEP"),
+    (b'{"a": NaN}', 422, "NOT_FINITE"),
+    (b'{"a": Infinity}', 422, "NOT_FINITE"),
+]
+
+
+@pytest.mark.parametrize("operation", POSTS, ids=by_name)
+@pytest.mark.parametrize("body, status, code", ANY_BODY, ids=lambda value: repr(value)[:24])
+@pytest.mark.usefixtures("nothing_changes")
+async def test_every_post_refuses_what_is_no_request(
+    client: httpx.AsyncClient, operation: Any, body: bytes, status: int, code: str
+) -> None:
+    check(await client.post(path_of(operation), content=body, headers=JSON), status, code)
+
+
+@pytest.mark.parametrize("operation", POSTS, ids=by_name)
+@pytest.mark.usefixtures("nothing_changes")
+async def test_every_post_refuses_unknown_fields(client: httpx.AsyncClient, operation: Any) -> None:
+    answer = await client.post(path_of(operation), json={"nonsense": 1})
+    check(answer, 422, "UNKNOWN_FIELD", "nonsense")
+
+
+@pytest.mark.parametrize("operation", POSTS, ids=by_name)
+@pytest.mark.usefixtures("nothing_changes")
+async def test_every_post_refuses_large_bodies_with_and_without_their_length(
+    client: httpx.AsyncClient, operation: Any
+) -> None:
+    body = json.dumps({"a": "x" * BODY_MAX_BYTES}).encode()
+    check(await client.post(path_of(operation), content=body, headers=JSON), 413, "BODY_TOO_LARGE")
+    check(await client.post(path_of(operation), content=streamed(body), headers=JSON), 413, "BODY_TOO_LARGE")
+
+
+@pytest.mark.parametrize("operation", POSTS, ids=by_name)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("nothing_changes")
+async def test_every_post_refuses_other_media_types(
+    client: httpx.AsyncClient, operation: Any, headers: dict[str, str]
+) -> None:
+    answer = await client.post(path_of(operation), content=MINIMAL_BODY, headers=headers)
+    check(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+@pytest.mark.parametrize("operation", [op for op in OPERATIONS if not op.is_public], ids=by_name)
+async def test_every_protected_operation_needs_a_key(service: Service, operation: Any) -> None:
+    async with service.http() as http:
+        check(await http.request(operation.method, path_of(operation)), 401, "UNAUTHENTICATED")
+        wrong = {"Authorization": f"Bearer rfqk_{'x' * 43}"}
+        check(await http.request(operation.method, path_of(operation), headers=wrong), 401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize("operation", [op for op in OPERATIONS if op.body is NoBody], ids=by_name)
+@pytest.mark.parametrize(
+    "query, code",
+    [
+        ("nonsense=1", "UNKNOWN_PARAMETER"),
+        ("nonsense=1&nonsense=2", "REPEATED_PARAMETER"),
+        ("nonsense=%00", "NUL_BYTE"),
+        ("nonsense=%ff", "INVALID_PARAMETER"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_changes")
+async def test_every_operation_refuses_unknown_parameters(
+    client: httpx.AsyncClient, operation: Any, query: str, code: str
+) -> None:
+    check(await client.request(operation.method, f"{path_of(operation)}?{query}"), 400, code)
+
+
+@pytest.mark.parametrize("path", ["/v1/rfqs", "/v1/quotes", "/v1/dealer/rfqs", "/v1/dealer/quotes"])
+@pytest.mark.parametrize(
+    "query, code, field",
+    [
+        ("limit=0", "INVALID_PARAMETER", "limit"),
+        ("limit=201", "INVALID_PARAMETER", "limit"),
+        ("limit=99999999999999999999", "INVALID_PARAMETER", "limit"),
+        ("cursor=x", "INVALID_CURSOR", "cursor"),
+        ("state=nonsense", "INVALID_PARAMETER", "state"),
+    ],
+)
+async def test_every_listing_refuses_odd_pages(
+    client: httpx.AsyncClient, path: str, query: str, code: str, field: str
+) -> None:
+    check(await client.get(f"{path}?{query}"), 400, code, field)
+
+
+WITH_ID = [operation for operation in OPERATIONS if "_id}" in operation.path]
+
+
+@pytest.mark.parametrize("operation", WITH_ID, ids=by_name)
+@pytest.mark.parametrize("identifier", ["x", "%00", "..", "%F0%9F%98%80", str(uuid4()), "0" * 36, "a" * 3_000])
+@pytest.mark.usefixtures("nothing_changes")
+async def test_an_id_of_nothing_is_404(client: httpx.AsyncClient, operation: Any, identifier: str) -> None:
+    path = operation.path.format(rfq_id=identifier, quote_id=identifier, instrument_id=identifier)
+    body: Any = {"quote_id": str(uuid4())} if operation.name == "accept_quote" else {}
+    answer = await client.request(operation.method, path, json=body if operation.method == "POST" else None)
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["code"] in ("NOT_FOUND", "RFQ_NOT_FOUND", "QUOTE_NOT_FOUND")
+
+
+def order(market: dict[str, Any]) -> dict[str, Any]:
+    return {"legs": [{"instrument_id": market["instrument_id"]}], "side": "buy", "quantity": "100"}
+
+
+def changed(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with one value replaced, added or (``...``) removed; ``legs.0.ratio`` is a path."""
+    result = copy.deepcopy(body)
+    target: Any = result
+    *parents, last = path.split(".")
+    for name in parents:
+        target = target[int(name)] if isinstance(target, list) else target[name]
+    if value is ...:
+        del target[last]
+    else:
+        target[int(last) if isinstance(target, list) else last] = value
+    return result
+
+
+BAD_TERMS = [
+    ("legs", [], 422, "INVALID_FIELD", "legs"),
+    ("legs.0.instrument_id", "NO.SUCH.THING", 422, "UNKNOWN_INSTRUMENT", "legs[0].instrument_id"),
+    ("legs.0.instrument_id", "x" * 65, 422, "INVALID_FIELD", "legs[0].instrument_id"),
+    ("legs.0.ratio", "0", 422, "OUT_OF_RANGE", "legs[0].ratio"),
+    ("legs.0.ratio", "-1", 422, "OUT_OF_RANGE", "legs[0].ratio"),
+    ("legs.0.ratio", "NaN", 422, "NOT_FINITE", "legs[0].ratio"),
+    ("legs.0.side", "long", 422, "INVALID_FIELD", "legs[0].side"),
+    ("side", ..., 422, "INVALID_FIELD", "side"),
+    ("side", None, 422, "INVALID_FIELD", "side"),
+    ("quantity", "NaN", 422, "NOT_FINITE", "quantity"),
+    ("quantity", "Infinity", 422, "NOT_FINITE", "quantity"),
+    ("quantity", "1e400", 422, "OUT_OF_RANGE", "quantity"),
+    ("quantity", "1." + "0" * 18 + "1", 422, "OUT_OF_RANGE", "quantity"),
+    ("quantity", 100, 422, "INVALID_FIELD", "quantity"),
+    ("quantity", "0", 422, "OUT_OF_RANGE", "quantity"),
+    ("quantity", "-100", 422, "OUT_OF_RANGE", "quantity"),
+    ("quantity", "100.001", 422, "QUANTITY_OFF_LOT", "quantity"),
+    ("quantity", "0.01", 422, "QUANTITY_OUT_OF_RANGE", "quantity"),
+    ("quantity", "999999999999999999", 422, "QUANTITY_OUT_OF_RANGE", "quantity"),
+    ("size_mode", "minimum", 422, "INVALID_FIELD", "minimum_quantity"),
+    ("minimum_quantity", "10", 422, "INVALID_FIELD", "minimum_quantity"),
+    ("price_increment", "0", 422, "OUT_OF_RANGE", "price_increment"),
+    ("price_increment", "-0.001", 422, "OUT_OF_RANGE", "price_increment"),
+    ("limit_price", "1.00001", 422, "PRICE_OFF_TICK", "limit_price"),
+    ("limit_price", "-1", 422, "PRICE_NOT_POSITIVE", "limit_price"),
+    ("client_reference", "x" * 129, 422, "INVALID_FIELD", "client_reference"),
+    ("client_reference", 17, 422, "INVALID_FIELD", "client_reference"),
+]
+BAD_RFQS = [
+    *BAD_TERMS,
+    ("panel", ["Nobody"], 422, "UNKNOWN_DEALER", "panel[0]"),
+    ("panel", [CLIENT], 422, "UNKNOWN_DEALER", "panel[0]"),
+    ("panel", [DEALERS[0], DEALERS[0]], 422, "INVALID_FIELD", "panel[1]"),
+    ("panel", ["x"] * 101, 422, "INVALID_FIELD", "panel"),
+    ("anonymous", "yes", 422, "INVALID_FIELD", "anonymous"),
+    ("expires_in_s", "0", 422, "EXPIRY_OUT_OF_RANGE", "expires_in_s"),
+    ("expires_in_s", "999999999", 422, "EXPIRY_OUT_OF_RANGE", "expires_in_s"),
+    ("expires_in_s", "-1", 422, "OUT_OF_RANGE", "expires_in_s"),
+    ("expires_in_s", 30, 422, "INVALID_FIELD", "expires_in_s"),
+]
+
+
+@pytest.mark.parametrize("path, value, status, code, field", BAD_RFQS)
+@pytest.mark.usefixtures("nothing_changes")
+async def test_a_wrong_rfq_is_refused(
+    client: httpx.AsyncClient, market: dict[str, Any], path: str, value: Any, status: int, code: str, field: str
+) -> None:
+    check(await client.post("/v1/rfqs", json=changed(order(market), path, value)), status, code, field)
+
+
+BAD_EVALUATIONS = [
+    *BAD_TERMS,
+    ("panel", [], 422, "UNKNOWN_FIELD", "panel"),
+    ("quotes", [], 422, "INVALID_FIELD", "quotes"),
+    ("quotes.0.dealer", "", 422, "INVALID_FIELD", "quotes[0].dealer"),
+    ("quotes.0.ask", {}, 422, "INVALID_FIELD", "quotes[0].ask"),
+    ("quotes.0.ask", None, 422, "QUOTE_SIDE_MISMATCH", "quotes[0].ask"),
+    ("quotes.0.bid", {"price": "1"}, 422, "QUOTE_SIDE_MISMATCH", "quotes[0].bid"),
+    ("quotes.0.ask.price", "1.23456789", 422, "PRICE_OFF_TICK", "quotes[0].ask.price"),
+    ("quotes.0.ask.price", "0", 422, "PRICE_NOT_POSITIVE", "quotes[0].ask.price"),
+    ("quotes.0.ask.price", "-1", 422, "PRICE_NOT_POSITIVE", "quotes[0].ask.price"),
+    ("quotes.0.ask.price", "NaN", 422, "NOT_FINITE", "quotes[0].ask.price"),
+    ("quotes.0.ask.leg_prices", ["1", "2"], 422, "QUOTE_LEGS_MISMATCH", "quotes[0].ask.leg_prices"),
+    ("quotes.0.ask.leg_prices", ["1", "Infinity"], 422, "NOT_FINITE", "quotes[0].ask.leg_prices[1]"),
+    ("quotes.0.quantity", "50", 422, "QUANTITY_NOT_ALL", "quotes[0].quantity"),
+    ("quotes.0.quantity", "101", 422, "QUANTITY_OUT_OF_RANGE", "quotes[0].quantity"),
+    ("quotes.0.ttl_s", "0", 422, "TTL_OUT_OF_RANGE", "quotes[0].ttl_s"),
+    ("quotes.0.extra", 1, 422, "UNKNOWN_FIELD", "quotes[0].extra"),
+]
+
+
+@pytest.mark.parametrize("path, value, status, code, field", BAD_EVALUATIONS)
+@pytest.mark.usefixtures("nothing_changes")
+async def test_a_wrong_evaluation_is_refused(
+    client: httpx.AsyncClient, market: dict[str, Any], path: str, value: Any, status: int, code: str, field: str
+) -> None:
+    body = {**order(market), "quotes": [{"dealer": "Desk 1", "ask": {"price": market["ask"]}}]}
+    check(await client.post("/v1/evaluations", json=changed(body, path, value)), status, code, field)
+
+
+async def test_crossed_two_way_quotes_are_refused(
+    service: Service, client: httpx.AsyncClient, market: dict[str, Any]
+) -> None:
+    body = {**order(market), "side": "two_way"}
+    crossed = {"bid": {"price": market["ask"]}, "ask": {"price": market["bid"]}}
+    check(
+        await client.post("/v1/evaluations", json={**body, "quotes": [{"dealer": "Desk 1", **crossed}]}),
+        *(422, "QUOTE_CROSSED", "quotes[0].bid"),
+    )
+    rfq_id = (await client.post("/v1/rfqs", json=body)).json()["rfq"]["rfq_id"]
+    before = await stored_events(service)
+    async with service.http(DEALERS[0]) as dealer:
+        check(await dealer.post(f"/v1/dealer/rfqs/{rfq_id}/quotes", json=crossed), 422, "QUOTE_CROSSED", "bid")
+        one_sided = {"bid": {"price": market["bid"]}}
+        check(await dealer.post(f"/v1/dealer/rfqs/{rfq_id}/quotes", json=one_sided), 422, "QUOTE_SIDE_MISMATCH", "ask")
+    assert await stored_events(service) == before
+
+
+@pytest.mark.parametrize(
+    "body, code, field",
+    [
+        ({}, "INVALID_FIELD", "rfq_id"),
+        ({"instrument_id": "X"}, "INVALID_FIELD", "rfq_id"),
+        ({"instrument_id": "X", "side": "buy"}, "INVALID_FIELD", "rfq_id"),
+        ({"rfq_id": str(uuid4()), "side": "buy"}, "INVALID_FIELD", "rfq_id"),
+        ({"rfq_id": "x"}, "INVALID_FIELD", "rfq_id"),
+        ({"instrument_id": "X", "side": "buy", "quantity": "1"}, "UNKNOWN_INSTRUMENT", "instrument_id"),
+        ({"instrument_id": "X", "side": "buy", "quantity": "sNaN"}, "NOT_FINITE", "quantity"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_changes")
+async def test_a_wrong_price_request_is_refused(
+    dealer: httpx.AsyncClient, body: dict[str, Any], code: str, field: str
+) -> None:
+    check(await dealer.post("/v1/dealer/price", json=body), 422, code, field)
+
+
+async def test_another_firms_things_are_not_found(
+    service: Service, client: httpx.AsyncClient, market: dict[str, Any]
+) -> None:
+    body = {**order(market), "panel": [DEALERS[0]]}
+    rfq_id = (await client.post("/v1/rfqs", json=body)).json()["rfq"]["rfq_id"]
+    async with service.http(DEALERS[0]) as dealer, service.http(DEALERS[1]) as uninvited:
+        price = {"ask": {"price": market["ask"]}}
+        quote_id = (await dealer.post(f"/v1/dealer/rfqs/{rfq_id}/quotes", json=price)).json()["quote_id"]
+        before = await stored_events(service)
+        check(await uninvited.get(f"/v1/dealer/rfqs/{rfq_id}"), 404, "RFQ_NOT_FOUND")
+        check(await uninvited.post(f"/v1/dealer/rfqs/{rfq_id}/quotes", json=price), 404, "RFQ_NOT_FOUND")
+        check(await uninvited.post(f"/v1/dealer/rfqs/{rfq_id}/pass"), 404, "RFQ_NOT_FOUND")
+        check(await uninvited.post("/v1/dealer/price", json={"rfq_id": rfq_id}), 404, "RFQ_NOT_FOUND")
+        check(await uninvited.post(f"/v1/dealer/quotes/{quote_id}/withdraw"), 404, "QUOTE_NOT_FOUND")
+    for stranger in (RIVAL_CLIENT, DEALERS[0]):
+        async with service.http(stranger) as http:
+            check(await http.get(f"/v1/rfqs/{rfq_id}"), 404, "RFQ_NOT_FOUND")
+            check(await http.get(f"/v1/rfqs/{rfq_id}/quotes"), 404, "RFQ_NOT_FOUND")
+            check(await http.post(f"/v1/rfqs/{rfq_id}/cancel"), 404, "RFQ_NOT_FOUND")
+            accept = {"quote_id": quote_id}
+            check(await http.post(f"/v1/rfqs/{rfq_id}/accept", json=accept), 404, "RFQ_NOT_FOUND")
+            for path in ("/v1/rfqs", "/v1/quotes"):
+                assert rfq_id not in (await http.get(path)).text
+    assert await stored_events(service) == before
