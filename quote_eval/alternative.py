@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,10 +168,20 @@ def weighted_sum(legs: tuple[LegOutlook, ...], values: list[Floats]) -> Floats:
 
 def _drift(leg: LegOutlook, durations: Floats, parameters: EvaluationParameters) -> Floats:
     """(K, M): information reaching the unfilled part, less the funding that a later position does not pay."""
-    pace = durations / (parameters.information_time_share * leg.predictions.horizon_s)
+    arrival_s = parameters.information_time_share * leg.predictions.horizon_s
+    unfilled = _information_share(tuple(durations.tolist()), arrival_s)
     funding = leg.side.sign * leg.reference.market.funding_bps_per_day * durations / (2.0 * S_PER_DAY)
-    drift: Floats = (pace * phi_2(pace))[:, None] * information_excess(leg.predictions) - funding[:, None]
+    drift: Floats = unfilled * information_excess(leg.predictions) - funding[:, None]
     return drift
+
+
+@lru_cache(maxsize=64)
+def _information_share(durations_s: tuple[float, ...], arrival_s: float) -> Floats:
+    """(K, 1) share of the information that reaches the unfilled part of an even schedule."""
+    pace = np.array(durations_s)[:, None] / arrival_s
+    share: Floats = pace * phi_2(pace)
+    share.setflags(write=False)
+    return share
 
 
 def _admissible(

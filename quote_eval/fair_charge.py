@@ -145,13 +145,20 @@ def information_excess(predictions: Predictions) -> Floats:
 
 def information_is_separable(predictions: Predictions) -> bool:
     """Whether the forecast move exceeds the own permanent impact on average, so that it can be shown apart."""
-    return bool(predictions.information_bps.mean() > predictions.permanent_bps.mean())
+    return bool(mean(predictions.information_bps) > mean(predictions.permanent_bps))
 
 
 def half_spread_draws(predictions: Predictions, parameters: EvaluationParameters, seed: int) -> Floats:
     """Average half-spread paid, (M,), log-normal around the usual one; the same draws for dealer and client."""
-    normals = stratified_normals(seed, _HALF_SPREAD_STREAM, len(predictions.permanent_bps))
-    return predictions.half_spread_bps * np.exp(parameters.half_spread_log_sd * normals)
+    multiples = _half_spread_multiples(parameters.half_spread_log_sd, seed, len(predictions.permanent_bps))
+    return predictions.half_spread_bps * multiples
+
+
+@lru_cache(maxsize=16)
+def _half_spread_multiples(log_sd: float, seed: int, count: int) -> Floats:
+    multiples: Floats = np.exp(log_sd * stratified_normals(seed, _HALF_SPREAD_STREAM, count))
+    multiples.setflags(write=False)
+    return multiples
 
 
 def option_value_bps(volatility_bps_sqrt_day: float, ttl_s: float) -> float:

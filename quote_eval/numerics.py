@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 _MICRO = 1_000_000
 _CDF_RANGE, _CDF_STEPS = 8.0, 512.0
 _CDF_GRID = np.linspace(-_CDF_RANGE, _CDF_RANGE, int(2.0 * _CDF_RANGE * _CDF_STEPS) + 1)
-_CDF_TABLE: Floats = np.array([0.5 * math.erfc(-x * math.sqrt(0.5)) for x in _CDF_GRID.tolist()])
-_CDF_SLOPES: Floats = np.diff(_CDF_TABLE)
+_CDF_TABLE: Floats = np.array([0.0, *(0.5 * math.erfc(-x * math.sqrt(0.5)) for x in _CDF_GRID[1:-1].tolist()), 1.0])
+_CDF_SLOPES: Floats = np.append(np.diff(_CDF_TABLE), 0.0)
 _SERIES_BELOW = 0.05
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 _MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -61,9 +61,9 @@ def normal_cdf(x: Floats) -> Floats:
     """Standard normal distribution function, any shape, absolute error below 2e-7.
 
     Linear between 1/512 apart values of ``math.erfc`` on ±8: a vectorised erf needs scipy, which the server does not
-    import, and a table is faster than a rational approximation with its exponential.
+    import, and a table is faster than a rational approximation with its exponential. Beyond ±8 it is exactly 0 or 1.
     """
-    place = np.minimum(np.maximum((x + _CDF_RANGE) * _CDF_STEPS, 0.0), 2.0 * _CDF_RANGE * _CDF_STEPS - 1e-9)
+    place = np.minimum(np.maximum((x + _CDF_RANGE) * _CDF_STEPS, 0.0), 2.0 * _CDF_RANGE * _CDF_STEPS)
     index = place.astype(np.int64)
     values: Floats = _CDF_TABLE[index] + (place - index) * _CDF_SLOPES[index]
     return values

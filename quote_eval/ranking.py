@@ -78,8 +78,10 @@ def _quote_score(quote: QuoteInputs, request_side: RequestSide, answers: dict[Si
     """Put the sides of one quote together, with width and skew when it has both."""
     sides = []
     for side, answer in answers.items():
-        unquoted = SideScore(side.value, Verdict.UNRELIABLE, (ReasonCode.NO_QUOTE,), is_live=False)
-        sides.append(answer.scores.get(quote.quote_id, unquoted))
+        score = answer.scores.get(quote.quote_id)
+        if score is None:
+            score = SideScore(side.value, Verdict.UNRELIABLE, (ReasonCode.NO_QUOTE,), is_live=False)
+        sides.append(score)
     if request_side is RequestSide.TWO_WAY:
         bid = answers[Side.SELL].costs_bps.get(quote.quote_id)
         ask = answers[Side.BUY].costs_bps.get(quote.quote_id)

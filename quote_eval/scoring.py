@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -236,7 +237,7 @@ class Judge:
         parameters, best = self.inputs.parameters, self.alternative.best
         if item.share >= 1.0:
             certain = tuple(_PPM if item.cost_bps > x else 0 for x in parameters.thresholds_bps)
-            return Exceedances(_thresholds(parameters), certain, certain)
+            return Exceedances(_thresholds(parameters.thresholds_bps), certain, certain)
         if best is None:
             return None
         left = 1.0 - item.share
@@ -271,8 +272,9 @@ def schedule_costs(alternative: Alternative, parameters: EvaluationParameters) -
     return tuple(schedules)
 
 
-def _thresholds(parameters: EvaluationParameters) -> tuple[int, ...]:
-    return tuple(to_micro_bps(x) for x in parameters.thresholds_bps)
+@lru_cache(maxsize=16)
+def _thresholds(thresholds_bps: tuple[float, ...]) -> tuple[int, ...]:
+    return tuple(to_micro_bps(x) for x in thresholds_bps)
 
 
 def _exceedances(expected: Floats, market_sd: Floats, parameters: EvaluationParameters) -> list[Exceedances]:
@@ -280,7 +282,7 @@ def _exceedances(expected: Floats, market_sd: Floats, parameters: EvaluationPara
     at = np.array(parameters.thresholds_bps)
     known = mean((expected[:, None, :] > at[:, None]).astype(np.float64))
     whole = realised_survival(expected, market_sd, at)
-    thresholds, count = _thresholds(parameters), len(at)
+    thresholds, count = _thresholds(parameters.thresholds_bps), len(at)
     flat_known, flat_whole = to_ppm_list(known.ravel()), to_ppm_list(whole.ravel())
     return [
         Exceedances(

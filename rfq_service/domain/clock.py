@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 from rfq_service.domain.errors import ErrorCode, RfqError
@@ -49,7 +50,13 @@ class SimClock:
 def format_timestamp(time_ns: int) -> str:
     """RFC 3339 in UTC with nine fraction digits: ``2024-07-23T15:39:43.854663000Z``."""
     seconds, fraction_ns = divmod(time_ns, NS_PER_S)
-    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{fraction_ns:09d}Z"
+    return f"{_format_second(seconds)}.{fraction_ns:09d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _format_second(seconds: int) -> str:
+    # the times of one reply lie within seconds of each other, and this is the slow part
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_timestamp(text: str, field: str = "") -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,6 +14,8 @@ from rfq_service.domain.market import ClockSource
 from rfq_service.market_data.board import Board
 from rfq_service.market_data.feeds import Feed, FileReplayFeed, Recording
 from rfq_service.market_data.ingest import InstrumentIngest
+
+PASS_SEQUENCE_BITS = 32
 
 
 async def pump(
@@ -82,8 +85,8 @@ class MarketPlayer:
                 group.create_task(self._play(group, recording))
 
     async def _play(self, group: asyncio.TaskGroup, recording: Recording) -> None:
-        is_first = True
-        while is_first or self._loop:
+        for pass_number in itertools.count() if self._loop else range(1):
+            is_first = pass_number == 0
             feed = FileReplayFeed(
                 recording,
                 self._clock,
@@ -92,12 +95,15 @@ class MarketPlayer:
                 length_s=recording.loop_s if self._loop else math.inf,
                 is_gentle=not is_first,
             )
-            group.create_task(self._play_once(recording, feed, self._mark_warm if is_first else None))
+            group.create_task(self._play_once(recording, feed, pass_number))
             await feed.nearly_over.wait()
-            is_first = False
 
-    async def _play_once(self, recording: Recording, feed: FileReplayFeed, on_ready: Callable[[], None] | None) -> None:
+    async def _play_once(self, recording: Recording, feed: FileReplayFeed, pass_number: int) -> None:
         ingests = {stream.instrument.instrument_id: stream.new_ingest() for stream in recording.streams}
+        for ingest in ingests.values():
+            # sequences of later passes lie above those of earlier ones: one number stays one book
+            ingest.book.sequence = pass_number << PASS_SEQUENCE_BITS
+        on_ready = self._mark_warm if pass_number == 0 else None
         is_installed = await pump(feed, ingests, self._board, recording.clock_source, on_ready)
         require(is_installed, f"{recording.name} is longer than its warm-up")
 

@@ -1,4 +1,4 @@
-"""``python -m tests.api.record_examples``: run the scenario against the whole service and write ``openapi/examples``."""
+"""``python -m tests.api.record_examples``: run the scenario on the whole service, write ``openapi/examples``."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ WITH_ID = [operation for operation in OPERATIONS if "_id}" in operation.path]
 
 
 @pytest.mark.parametrize("operation", WITH_ID, ids=by_name)
-@pytest.mark.parametrize("identifier", ["x", "%00", "..", "%F0%9F%98%80", str(uuid4()), "0" * 36, "a" * 3_000])
+@pytest.mark.parametrize("identifier", ["x", "%00", "%F0%9F%98%80", str(uuid4()), "0" * 36, "a" * 3_000])
 @pytest.mark.usefixtures("nothing_changes")
 async def test_an_id_of_nothing_is_404(client: httpx.AsyncClient, operation: Any, identifier: str) -> None:
     path = operation.path.format(rfq_id=identifier, quote_id=identifier, instrument_id=identifier)

@@ -115,13 +115,12 @@ async def test_a_deadlock_is_unavailable_and_not_a_bug(database: Database, clien
 
 
 async def test_our_own_bugs_are_not_hidden(database: Database, client: Firm) -> None:
-    with pytest.raises(IntegrityError):
-        async with database.begin() as uow:
-            await uow.firms.add_key(samples.new_id(), samples.new_id(), bytes(32), "rfq_ab", "", 1)
-            await uow.commit()
-    with pytest.raises(IntegrityError):
-        async with database.begin() as uow:
+    async with database.begin() as uow:
+        with pytest.raises(IntegrityError):
             await uow.firms.add(samples.firm(""))
+    async with database.begin() as uow:
+        with pytest.raises(IntegrityError):
+            await uow.firms.add_key(samples.new_id(), samples.new_id(), bytes(32), "rfq_ab", "", 1)
 
 
 async def test_without_a_statement_cache(database_dsn: str) -> None:

@@ -18,6 +18,8 @@ from rfq_service.db import migrate
 from rfq_service.db.embedded import EmbeddedPostgres
 from rfq_service.db.engine import Database
 from rfq_service.db.group_commit import EvaluationWrite, GroupCommitWriter
+from rfq_service.db.repositories import conversion
+from rfq_service.db.tables import DecisionRow, EvaluationRow, EventRow, QuoteRow, RfqLegRow, RfqRow, table_of
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.history import Firm, QuoteFilter
 from tests.database import samples
@@ -89,6 +91,19 @@ async def test_two_hundred_at_once_are_all_there(
     async with database.begin() as uow:
         page = await uow.quotes.history(client.firm_id, QuoteFilter(dealer="Dealer 3"), limit=300)
     assert len(page.items) == 200
+
+
+def test_values_come_in_the_order_of_the_columns() -> None:
+    write = samples.evaluation_write(samples.firm("Client"))
+    for row, values in {
+        RfqRow: conversion.rfq_values(write.rfq, ()),
+        RfqLegRow: conversion.leg_values(write.rfq)[0],
+        QuoteRow: conversion.quote_values(write.quotes[0]),
+        EvaluationRow: conversion.evaluation_values(write.evaluations[0]),
+        DecisionRow: conversion.decision_values(write.decision),
+        EventRow: conversion.event_values(write.events[0]),
+    }.items():
+        assert list(values) == [column.name for column in table_of(row).columns]
 
 
 def _refused_by_the_server(write: EvaluationWrite) -> EvaluationWrite:

@@ -34,7 +34,8 @@ CATALOGUE_QUERIES = {
     "columns": """
         SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
                || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
-               || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '') || coalesce(' grants ' || a.attacl::text, '')
+               || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
+               || coalesce(' grants ' || a.attacl::text, '')
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -54,7 +55,8 @@ CATALOGUE_QUERIES = {
         WHERE c.relnamespace = 'public'::regnamespace AND NOT t.tgisinternal""",
     "functions": """
         SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ') ' || md5(p.prosrc)
-               || CASE WHEN p.prosecdef THEN ' security definer' ELSE '' END || coalesce(' grants ' || p.proacl::text, '')
+               || CASE WHEN p.prosecdef THEN ' security definer' ELSE '' END
+               || coalesce(' grants ' || p.proacl::text, '')
         FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace""",
     "partitions": """
         SELECT p.relname || ' of ' || c.relname || ' with ' ||

@@ -96,10 +96,14 @@ async def test_leaving_without_commit_leaves_nothing(database: Database, client:
     async with database.begin() as uow:
         await uow.rfqs.add(rfq, [samples.invitation(rfq, dealers[0])])
         await uow.events.add(samples.event(rfq))
-    with pytest.raises(ZeroDivisionError):
+
+    async def fails_half_way() -> None:
         async with database.begin() as uow:
             await uow.rfqs.add(rfq, [])
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fails_half_way()
     async with database.begin() as uow:
         assert await uow.rfqs.get(client.firm_id, rfq.rfq_id) is None
         assert await uow.rfqs.invitation(dealers[0].firm_id, rfq.rfq_id) is None

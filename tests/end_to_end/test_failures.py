@@ -106,6 +106,7 @@ def test_database_gone_is_503_in_time_and_heals_by_itself(postgres: EmbeddedPost
             assert quotes == []
 
 
+@pytest.mark.slow
 def test_market_that_ends_gives_no_score_and_no_price(postgres: EmbeddedPostgres, folder: Path) -> None:
     with serving(postgres.dsn, folder, RFQ_MARKET_SPEED="0.01") as parties:
         # a hundredth of real time: the next message is further away than the staleness limit allows

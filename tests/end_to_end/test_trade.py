@@ -149,7 +149,7 @@ def test_auto_price_becomes_a_quote_and_moves_with_inventory(parties: Parties) -
     request = {"instrument_id": parties.market()["instrument_id"], "side": "two_way", "quantity": "1000"}
     before = dealer.post("/v1/dealer/price", json=request).json()
     assert before["decline_code"] is None, before
-    rfq_id = parties.open_rfq(quantity="20000")["rfq"]["rfq_id"]
+    rfq_id = parties.open_rfq(quantity="4000")["rfq"]["rfq_id"]
     proposal = dealer.post("/v1/dealer/price", json={"rfq_id": rfq_id}).json()
     assert proposal["decline_code"] is None, proposal
     body = {"ask": {"leg_prices": proposal["sides"][0]["leg_prices"]}}
@@ -158,13 +158,13 @@ def test_auto_price_becomes_a_quote_and_moves_with_inventory(parties: Parties) -
     accepted = parties.http[CLIENT].post(f"/v1/rfqs/{rfq_id}/accept", json={"quote_id": posted.json()["quote_id"]})
     assert accepted.status_code == 200, accepted.text
     after = dealer.post("/v1/dealer/price", json=request).json()
-    assert (before["inventory"], after["inventory"]) == ("0", "-20000")
+    assert (before["inventory"], after["inventory"]) == ("0", "-4000")
 
     def inventory_bps(answer: dict[str, Any], side: str) -> float:
         part = next(item["attribution_bps"]["inventory"] for item in answer["sides"] if item["side"] == side)
         return float(part)
 
-    # short 20,000: selling more costs him, buying back earns
+    # short 4,000: selling more costs him, buying back earns
     assert inventory_bps(after, "buy") > inventory_bps(before, "buy")
     assert inventory_bps(after, "sell") < inventory_bps(before, "sell")
     for side in after["sides"]:

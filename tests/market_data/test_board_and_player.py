@@ -143,16 +143,18 @@ async def test_loop_starts_again_with_fresh_books_and_no_hole():
     player = MarketPlayer([recording], board, WallClock(), speed=500.0, warmup_s=200.0, loop=True)
     task = asyncio.create_task(player.run())
     await asyncio.wait_for(player.ready.wait(), 30)
-    sequences = []
+    seen = []
     until = time.monotonic() + 1.5
     while time.monotonic() < until:
         taken = board.snapshot(SIMULATED)
         assert taken is not None
-        sequences.append(taken.sequence)
+        seen.append(taken)
         await asyncio.sleep(0.01)
     task.cancel()
-    restarts = sum(later < earlier for earlier, later in itertools.pairwise(sequences))
-    assert restarts >= 1
+    recorded = [taken.recorded_ts_ns for taken in seen]
+    assert any(later < earlier for earlier, later in itertools.pairwise(recorded)), "it never started again"
+    assert all(later.sequence >= earlier.sequence for earlier, later in itertools.pairwise(seen))
+    assert all(later.ts_event_ns >= earlier.ts_event_ns - NS_PER_S for earlier, later in itertools.pairwise(seen))
 
 
 async def test_loop_can_end_before_the_recording_does():

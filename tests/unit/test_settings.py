@@ -37,7 +37,7 @@ def test_defaults():
     assert read_settings({"PATH": "/bin", "HOME": "/root"}) == Settings()
 
 
-@pytest.mark.parametrize(("section", "item"), TREE, ids=IDS)
+@pytest.mark.parametrize("section, item", TREE, ids=IDS)
 def test_every_setting_is_documented_and_read(section, item):
     variable = variable_name(section, item.name)
     default = getattr(getattr(Settings(), section), item.name)
@@ -54,7 +54,7 @@ def test_describes_nothing_else():
     assert len(set(IDS)) == len(IDS)
 
 
-@pytest.mark.parametrize(("section", "item"), NUMBERS, ids=NUMBER_IDS)
+@pytest.mark.parametrize("section, item", NUMBERS, ids=NUMBER_IDS)
 def test_numbers_have_bounds(section, item):
     variable = variable_name(section, item.name)
     minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
@@ -78,7 +78,7 @@ def test_numbers_keep_their_kind():
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    "text, value",
     [("true", True), ("TRUE", True), ("1", True), ("Yes", True), ("false", False), ("0", False), ("no", False)],
 )
 def test_booleans(text, value):

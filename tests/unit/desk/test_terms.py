@@ -135,7 +135,7 @@ def test_a_new_rfq():
 
 
 @pytest.mark.parametrize(
-    ("text", "code"),
+    "text, code",
     [
         ("NaN", ErrorCode.NOT_FINITE),
         ("1e400", ErrorCode.OUT_OF_RANGE),
@@ -175,7 +175,7 @@ def test_the_price_of_one_side():
 
 
 @pytest.mark.parametrize(
-    ("of", "order", "code", "field"),
+    "of, order, code, field",
     [
         (terms(), side(), ErrorCode.QUOTE_LEGS_MISMATCH, "bid.price"),
         (terms(), side("1", "1", "1"), ErrorCode.QUOTE_LEGS_MISMATCH, "bid.leg_prices"),

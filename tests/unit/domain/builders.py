@@ -1,18 +1,21 @@
 # Domain values with sensible defaults, for the tests of the domain and the desk.
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
 
+from rfq_service.domain.errors import RfqError
 from rfq_service.domain.identifiers import FirmId, InstrumentId, QuoteId, RfqId
 from rfq_service.domain.instrument import ContractType, Instrument, InstrumentKind
 from rfq_service.domain.quote import Quote, SidePrice
 from rfq_service.domain.rfq import Leg, Rfq, RfqState, RfqTerms, SizeMode
 from rfq_service.domain.units import RequestSide, Side
 
+T = TypeVar("T")
 NOW_NS = 1_700_000_000_000_000_000
 EXPIRES_NS = NOW_NS + 300_000_000_000
 CLIENT, DEALER = FirmId(UUID(int=1)), FirmId(UUID(int=2))
@@ -33,6 +36,14 @@ ADMITTED_POSITIVE = st.builds(
     st.integers(1, 10**18 - 1),
     st.integers(0, 10**18 - 1),
 )
+
+
+def attempt(function: Callable[[], T]) -> tuple[T | None, RfqError | None]:
+    # What a call returns or, if that is how it ends, why it was refused; any other exception goes through.
+    try:
+        return function(), None
+    except RfqError as error:
+        return None, error
 
 
 def instrument(name: str = "V.SPOT.ABC", **changes: object) -> Instrument:

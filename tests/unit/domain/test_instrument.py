@@ -38,7 +38,7 @@ def test_every_lot_between_minimum_and_maximum_trades(lots):
 
 
 @pytest.mark.parametrize(
-    ("quantity", "code"),
+    "quantity, code",
     [
         ("0", ErrorCode.QUANTITY_OUT_OF_RANGE),
         ("-1", ErrorCode.QUANTITY_OUT_OF_RANGE),

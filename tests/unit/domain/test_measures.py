@@ -25,7 +25,7 @@ PRICES = decimals("0.01", "100000", 8)
 
 
 @pytest.mark.parametrize(
-    ("side", "price", "contract_type", "cost_bps"),
+    "side, price, contract_type, cost_bps",
     [
         (Side.BUY, "100.10", LINEAR, 10.0),  # paid more than the mid
         (Side.SELL, "99.90", LINEAR, 10.0),  # got less
@@ -89,7 +89,7 @@ def test_the_microprice_stays_within_half_the_half_spread(imbalance, weight, hal
 
 
 @pytest.mark.parametrize(
-    ("side", "winner", "loser", "gross", "gap_bps"),
+    "side, winner, loser, gross, gap_bps",
     [
         (Side.BUY, "100", "100.10", "100", 10.0),  # the cover asked more
         (Side.SELL, "100", "99.90", "100", 10.0),  # the cover bid less

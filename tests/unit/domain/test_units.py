@@ -132,7 +132,7 @@ def test_a_price_on_the_grid_stays_there_through_binary_noise(ticks, tick_size, 
 
 
 @pytest.mark.parametrize(
-    ("price", "tick_size", "bid", "ask"),
+    "price, tick_size, bid, ask",
     [
         (0.1 + 0.2, "0.1", "0.3", "0.3"),
         (1.1 * 3, "0.1", "3.3", "3.3"),

@@ -64,7 +64,8 @@ def test_chances_of_exceeding_name_their_uncertainty():
 def test_without_market_noise_both_chances_are_the_same():
     still = make_inputs(make_request((make_leg(volatility=0.0),)))
     for schedule in schedules(still):
-        assert schedule.exceedances.parameter_ppm == schedule.exceedances.parameter_and_market_ppm
+        table = schedule.exceedances
+        assert table.parameter_ppm == table.parameter_and_market_ppm
 
 
 def test_realised_chances_agree_with_simulation():

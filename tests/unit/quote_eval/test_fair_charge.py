@@ -45,7 +45,7 @@ def paths_cost(predictions, states, rates, dealer, draw, duration_s):
     return cost(abs(inventory + 1.0)) + information, cost(abs(inventory))
 
 
-@pytest.mark.parametrize(("share", "fee"), [(1.0, 5.0), (0.3, 0.0)])
+@pytest.mark.parametrize("share, fee", [(1.0, 5.0), (0.3, 0.0)])
 def test_the_closed_form_is_the_integral_over_the_dealers_path(share, fee):
     predictions = make_predictions()
     answer = charge(predictions, share=share, dealers=2, fee=fee)

@@ -31,7 +31,7 @@ def test_normal_cdf_agrees_with_erfc_everywhere():
     assert normal_cdf(np.zeros((2, 3))).tolist() == [[0.5] * 3] * 2
 
 
-@pytest.mark.parametrize(("integral", "power"), [(phi_1, 0), (phi_2, 1), (phi_3, 2)])
+@pytest.mark.parametrize("integral, power", [(phi_1, 0), (phi_2, 1), (phi_3, 2)])
 def test_hedging_integrals_agree_with_quadrature(integral, power):
     points, weights = np.polynomial.legendre.leggauss(200)
     y = 0.5 * (points + 1.0)

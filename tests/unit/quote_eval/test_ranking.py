@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, fields, is_dataclass, replace
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_a_dearer_quote_is_never_fairer_never_ranked_above_and_never_judged_mild
     def check(ticks):
         scores = sorted(sides(buy(*ticks)).values(), key=lambda score: score.cost_micro_bps)
         assert [score.rank for score in scores] == list(range(1, len(ticks) + 1))
-        for better, worse in zip(scores, scores[1:], strict=False):
+        for better, worse in pairwise(scores):
             assert better.fairness_ppm >= worse.fairness_ppm
             assert better.fairness_best_of_n_ppm >= worse.fairness_best_of_n_ppm
             assert better.p_beats_lit_ppm >= worse.p_beats_lit_ppm
@@ -234,7 +235,7 @@ def test_the_second_reference_is_the_first_formula_at_the_microprice(contract_ty
     request = make_request((leg,))
     reference = build_references(request, EvaluationParameters(microprice_weight=0.6))[0]
     assert reference.offset_bps == pytest.approx(0.48 * 4.0)
-    quoted, microprice = Decimal("50060"), Decimal(str(50_000 * (1.0 + reference.offset_bps / 1e4)))
+    quoted, microprice = Decimal(50060), Decimal(str(50_000 * (1.0 + reference.offset_bps / 1e4)))
     cost = client_cost_bps(side, quoted, Decimal(50_000), contract_type)
     exact = client_cost_bps(side, quoted, microprice, contract_type)
     assert against_microprice(reference, side, cost) == pytest.approx(exact, abs=1e-6)
