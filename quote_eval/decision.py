@@ -157,13 +157,9 @@ def _counter(situation: Situation) -> ActionEstimate:
     inputs, parameters = situation.inputs, situation.inputs.parameters
     if len(situation.legs) > 1:
         return _refuse(Action.COUNTER, ReasonCode.PACKAGE)
-    full = tuple(c for c in situation.candidates if c.quote.quantity >= inputs.request.quantity)
-    if not full:
-        return _refuse(Action.COUNTER, ReasonCode.QUANTITY_PARTIAL if situation.candidates else ReasonCode.NO_QUOTE)
-    best = full[0]
-    # Refused on a price beyond the limit, the client could not take the quote that stands.
     if not situation.full:
-        return _refuse(Action.COUNTER, ReasonCode.LIMIT_PRICE)
+        return _refuse(Action.COUNTER, _missing_quote(situation))
+    best = situation.full[0]
     left_ns = min(best.quote.valid_until_ns, inputs.request.expires_at_ns) - inputs.now_ns
     if left_ns <= parameters.counter_delay_s * NS_PER_S or situation.alternative.best is None:
         return _refuse(Action.COUNTER, ReasonCode.NO_TIME_LEFT)
@@ -193,16 +189,13 @@ def _counter_price(situation: Situation, best: Candidate) -> tuple[Decimal, floa
     below = np.sort(break_even[break_even <= best.cost_bps])
     if not len(below):
         return None
-    increment, mid = float(inputs.request.price_increment), float(reference.market.mid)
-    levels = np.linspace(float(below[0]), best.cost_bps, _COUNTER_LEVELS)
+    mid = float(reference.market.mid)
+    lowest = float(below[int(inputs.parameters.counter_affordable_min * len(below))])
+    levels = np.linspace(lowest, best.cost_bps, _COUNTER_LEVELS)
     targets = [price_at_cost(side, level, mid, reference.leg.contract_type) for level in levels.tolist()]
-    round_up = side is Side.SELL  # in the client's favour: he buys lower, sells higher
-    ticks = sorted(
-        {math.ceil(target / increment) if round_up else math.floor(target / increment) for target in targets}
-    )
+    prices = sorted({round_in_favour(side, target, inputs.request.price_increment) for target in targets})
     gains = []
-    for tick in ticks:
-        price = EXACT.multiply(Decimal(tick), inputs.request.price_increment)
+    for price in prices:
         if price <= 0 or side.sign * (best.leg_prices[0] - price) <= 0:
             continue
         cost = leg_cost_bps(reference, side, price)
@@ -210,6 +203,12 @@ def _counter_price(situation: Situation, best: Candidate) -> tuple[Decimal, floa
         gains.append((chance * (best.cost_bps - cost), price, chance))
     best_gain = max(gains, default=None)
     return None if best_gain is None or best_gain[0] <= 0.0 else best_gain[1:]
+
+
+def round_in_favour(side: Side, price: float, increment: Decimal) -> Decimal:
+    """The nearest price on the increment that is no worse for the client: he buys lower, he sells higher."""
+    ticks = round(price / float(increment), 6)  # a price on the grid stays where it is, whatever its binary noise
+    return EXACT.multiply(Decimal(math.floor(ticks) if side is Side.BUY else math.ceil(ticks)), increment)
 
 
 def _worked(situation: Situation, delay_s: float) -> Floats:

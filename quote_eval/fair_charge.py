@@ -184,7 +184,7 @@ def dealer_states(drawn: DealerDraws) -> DealerStates:
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)  # each up to 2 MB
 def path_weights(drawn: DealerDraws, durations_s: tuple[float, ...], horizon_s: float) -> Floats:
     """Weights (5, 2, K, P, M) of half-spread, temporary, permanent, risk and information, after and before the trade.
 

@@ -179,6 +179,7 @@ class EvaluationParameters:
             most this share of the resting depth. Convention.
         slice_interval_s: distance of the child orders of a schedule. Convention.
         counter_delay_s: time a counter takes. Prior.
+        counter_affordable_min: no counter below what this share of such dealers could afford. Convention.
         counter_concession: chance that a dealer concedes a price above his break-even. Prior.
         wait_s: how long a decision to wait lasts. Convention.
         pending_response: chance that a dealer who has not answered yet does so in that time. Prior.
@@ -213,6 +214,7 @@ class EvaluationParameters:
     depth_share_max: float = 0.5
     slice_interval_s: float = 10.0
     counter_delay_s: float = 5.0
+    counter_affordable_min: float = 0.25
     counter_concession: float = 0.5
     counter_fade: float = 0.2
     wait_s: float = 10.0
@@ -224,6 +226,7 @@ class EvaluationParameters:
         require(len(self.thresholds_bps) >= 3, "at least three thresholds")
         require(0.0 <= self.dear_below < self.cheap_above <= 1.0, "dear_below lies under cheap_above")
         require(0.0 <= self.risk_weight <= 1.0 and 0.0 < self.cvar_level < 1.0, "weights lie in [0, 1]")
+        require(0.0 <= self.counter_affordable_min < 1.0, "counter_affordable_min lies in [0, 1)")
 
 
 @dataclass(frozen=True, slots=True)

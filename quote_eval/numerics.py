@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfq_service.domain.errors import require
+from rfq_service.domain.units import MICRO_BPS_MAX
 
 Floats = NDArray[np.float64]
 
@@ -36,13 +37,14 @@ def mean(values: Floats) -> Floats:
 
 
 def to_micro_bps_list(values_bps: Floats) -> list[int]:
-    """Fixed-point forms (1e-6 bps) of a vector, rounded as ``units.to_micro_bps`` does.
+    """Fixed-point forms (1e-6 bps) of a vector, rounded and limited as ``units.to_micro_bps`` does.
 
     Raises:
         InvariantError: on NaN or infinity.
     """
-    require(bool((np.abs(values_bps) < 1e12).all()), "stored results in bps are finite")
-    whole: list[int] = np.rint(values_bps * _MICRO).astype(np.int64).tolist()
+    require(bool(np.isfinite(values_bps).all()), "stored results in bps are finite")
+    limited = np.clip(values_bps * _MICRO, -MICRO_BPS_MAX, MICRO_BPS_MAX)
+    whole: list[int] = np.rint(limited).astype(np.int64).tolist()
     return whole
 
 

@@ -25,7 +25,7 @@ from rfq_service.api.guards import Principal, authenticate
 from rfq_service.api.parsing import parse_body, parse_cursor, parse_path_id, parse_query, read_body
 from rfq_service.api.problems import TRACE_ID_KEY
 from rfq_service.api.schemas.wire import WireIn
-from rfq_service.domain.errors import ErrorCode, RfqError, require
+from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
 from rfq_service.domain.history import Firm
 
 PAGE_DEFAULT = 50
@@ -56,8 +56,9 @@ class Call(Generic[B, Q]):
     @property
     def caller(self) -> Firm:
         """The firm that calls; only operations with a key have one."""
-        require(self.principal is not None, "a public operation has no caller")
-        return self.principal.firm  # type: ignore[union-attr]
+        if self.principal is None:
+            raise InvariantError("a public operation has no caller")
+        return self.principal.firm
 
     def path_id(self, name: str, unknown: ErrorCode) -> UUID:
         """An id from the path; raises the error ``unknown`` when it is no UUID."""

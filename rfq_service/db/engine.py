@@ -29,9 +29,13 @@ class Database:
     Args:
         dsn: ``postgresql://``, ``postgres://`` or ``postgresql+asyncpg://``.
         pool_size: most connections held at once, the group-commit writer's included.
-        statement_cache_size: prepared statements kept per connection; 0 behind a pooler in transaction mode.
+        statement_cache_size: prepared statements kept per connection; 0 behind a pooler in transaction mode, where
+            nothing may outlive a transaction: then no session setting is made either.
         command_timeout_s: longest single statement, here and, a little later, on the server.
         acquire_timeout_s: longest wait for a free connection, and for a new one to be made.
+
+    Attributes:
+        has_sessions: whether a connection here is a session of its own on the server, so that settings made on it stay.
     """
 
     def __init__(
@@ -43,6 +47,11 @@ class Database:
         command_timeout_s: float = 1.5,
         acquire_timeout_s: float = 1.0,
     ) -> None:
+        self.has_sessions = statement_cache_size > 0
+        session_settings = {
+            "statement_timeout": str(round(command_timeout_s * 1_100)),
+            "idle_in_transaction_session_timeout": "60000",
+        }
         self._engine = create_async_engine(
             asyncpg_url(dsn),
             pool_size=pool_size,
@@ -58,11 +67,10 @@ class Database:
                 "statement_cache_size": statement_cache_size,
                 "prepared_statement_cache_size": statement_cache_size,
                 # Behind a pooler two processes share a server connection: their statements must not share names.
-                "prepared_statement_name_func": None if statement_cache_size else _unique_statement_name,
+                "prepared_statement_name_func": None if self.has_sessions else _unique_statement_name,
                 "server_settings": {
                     "application_name": "rfq-service",
-                    "statement_timeout": str(round(command_timeout_s * 1_100)),
-                    "idle_in_transaction_session_timeout": "60000",
+                    **(session_settings if self.has_sessions else {}),
                 },
             },
         )

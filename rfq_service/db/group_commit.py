@@ -117,8 +117,9 @@ class GroupCommitWriter:
 
     async def _serve(self, connection: asyncpg.Connection) -> None:
         """Commit batch after batch until told to stop or the connection is found closed."""
-        # The plan does not depend on the values, and planning anew costs more than a small batch.
-        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        if self._database.has_sessions:
+            # The plan does not depend on the values, and planning anew costs more than a small batch.
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
         while await self._wait_for_work() and not connection.is_closed():
             batch = self._take(self._batch_max)
             if not batch:

@@ -25,7 +25,8 @@ _ROUNDING = Context(prec=120)
 _FINEST = Decimal(1).scaleb(-DECIMAL_PLACES_MAX)
 _MICRO_BPS_PER_BPS = 1_000_000
 # What the history's 64-bit columns hold: 9e12 bps. A price that far off is nonsense, but no reason to fail.
-MICRO_BPS_MAX = 2**63 - 1
+# (A float64, so that vectors saturate at the same number.)
+MICRO_BPS_MAX = 2**63 - 1024
 # Relative noise of float arithmetic: a price this close to the grid is meant to be on it.
 _FLOAT_NOISE = Fraction(1, 10**12)
 
@@ -141,10 +142,7 @@ def to_micro_bps(value_bps: float) -> int:
         InvariantError: on NaN or infinity, which never get into a stored result.
     """
     require(math.isfinite(value_bps), "a stored result in bps is finite")
-    limit_bps = MICRO_BPS_MAX / _MICRO_BPS_PER_BPS
-    if abs(value_bps) >= limit_bps:
-        return MICRO_BPS_MAX if value_bps > 0 else -MICRO_BPS_MAX
-    return round(value_bps * _MICRO_BPS_PER_BPS)
+    return round(max(-MICRO_BPS_MAX, min(MICRO_BPS_MAX, value_bps * _MICRO_BPS_PER_BPS)))
 
 
 def from_micro_bps(value: int) -> float:

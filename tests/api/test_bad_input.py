@@ -6,11 +6,13 @@ import copy
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
 
 import httpx
+import hypothesis
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text
 
 from rfq_service.api.operation import NoBody
@@ -22,13 +24,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 POSTS = [operation for operation in OPERATIONS if operation.method == "POST"]
 GETS = [operation for operation in OPERATIONS if operation.method == "GET"]
 WITH_BODY = [operation for operation in POSTS if operation.body is not NoBody]
+# A fixed one: parallel test processes must agree on the names of tests.
+NOBODYS_ID = "01910000-0000-7000-8000-000000000000"
 JSON = {"content-type": "application/json"}
 MINIMAL_BODY = b"{}"
 
 
 def path_of(operation: Any) -> str:
     """The operation's path with ids that name nothing."""
-    return str(operation.path.format(rfq_id=uuid4(), quote_id=uuid4(), instrument_id="NO.SUCH.THING"))
+    return str(operation.path.format(rfq_id=NOBODYS_ID, quote_id=NOBODYS_ID, instrument_id="NO.SUCH.THING"))
 
 
 def by_name(operation: Any) -> str:
@@ -173,11 +177,11 @@ WITH_ID = [operation for operation in OPERATIONS if "_id}" in operation.path]
 
 
 @pytest.mark.parametrize("operation", WITH_ID, ids=by_name)
-@pytest.mark.parametrize("identifier", ["x", "%00", "%F0%9F%98%80", str(uuid4()), "0" * 36, "a" * 3_000])
+@pytest.mark.parametrize("identifier", ["x", "%00", "%F0%9F%98%80", NOBODYS_ID, "0" * 36, "a" * 3_000])
 @pytest.mark.usefixtures("nothing_changes")
 async def test_an_id_of_nothing_is_404(client: httpx.AsyncClient, operation: Any, identifier: str) -> None:
     path = operation.path.format(rfq_id=identifier, quote_id=identifier, instrument_id=identifier)
-    body: Any = {"quote_id": str(uuid4())} if operation.name == "accept_quote" else {}
+    body: Any = {"quote_id": NOBODYS_ID} if operation.name == "accept_quote" else {}
     answer = await client.request(operation.method, path, json=body if operation.method == "POST" else None)
     assert answer.status_code == 404, answer.text
     assert answer.json()["code"] in ("NOT_FOUND", "RFQ_NOT_FOUND", "QUOTE_NOT_FOUND")
@@ -201,6 +205,11 @@ def changed(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return result
 
 
+ODD_TEXTS = [
+    *("", " ", "0", "-0", "1", "100", "-1", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "0.000000000000000001"),
+    *("999999999999999999.999999999999999999", "1" * 40, "buy", "two_way", "minimum", "any_part", "\x00", "\ud800"),
+    *("\x7f\x01", "\U0001f600", "';--", "BINANCE.SPOT.NEXOUSDT"),
+]
 BAD_TERMS = [
     ("legs", [], 422, "INVALID_FIELD", "legs"),
     ("legs.0.instrument_id", "NO.SUCH.THING", 422, "UNKNOWN_INSTRUMENT", "legs[0].instrument_id"),
@@ -282,6 +291,40 @@ async def test_a_wrong_evaluation_is_refused(
     check(await client.post("/v1/evaluations", json=changed(body, path, value)), status, code, field)
 
 
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(ODD_TEXTS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+PLACES = st.sampled_from(
+    [
+        *("legs", "legs.0", "legs.0.instrument_id", "legs.0.side", "legs.0.ratio", "side", "quantity", "size_mode"),
+        *("minimum_quantity", "price_increment", "limit_price", "client_reference", "quotes", "quotes.0"),
+        *("quotes.0.dealer", "quotes.0.ask", "quotes.0.ask.price", "quotes.0.ask.leg_prices", "quotes.0.ttl_s"),
+    ]
+)
+
+
+@given(
+    places=st.lists(PLACES, min_size=1, max_size=2, unique=True), values=st.lists(JSON_VALUES, min_size=2, max_size=2)
+)
+@hypothesis.settings(max_examples=300)
+async def test_whatever_stands_in_a_field_the_answer_is_no_failure(
+    service: Service, places: list[str], values: list[Any]
+) -> None:
+    instrument_id = service.runtime.instruments()[0].instrument_id
+    body = {**order({"instrument_id": instrument_id}), "quotes": [{"dealer": "Desk 1", "ask": {"price": "1"}}]}
+    for place, value in zip(sorted(places, key=len, reverse=True), values, strict=False):
+        body = changed(body, place, value)
+    async with service.http(CLIENT) as http:
+        content = json.dumps(body).encode()
+        answer = await http.post("/v1/evaluations", content=content, headers=JSON)
+        assert answer.status_code == 201 or 400 <= answer.status_code < 500, answer.text
+        del body["quotes"]
+        answer = await http.post("/v1/rfqs", content=json.dumps(body).encode(), headers=JSON)
+        assert answer.status_code == 201 or 400 <= answer.status_code < 500, answer.text
+
+
 async def test_crossed_two_way_quotes_are_refused(
     service: Service, client: httpx.AsyncClient, market: dict[str, Any]
 ) -> None:
@@ -306,7 +349,7 @@ async def test_crossed_two_way_quotes_are_refused(
         ({}, "INVALID_FIELD", "rfq_id"),
         ({"instrument_id": "X"}, "INVALID_FIELD", "rfq_id"),
         ({"instrument_id": "X", "side": "buy"}, "INVALID_FIELD", "rfq_id"),
-        ({"rfq_id": str(uuid4()), "side": "buy"}, "INVALID_FIELD", "rfq_id"),
+        ({"rfq_id": NOBODYS_ID, "side": "buy"}, "INVALID_FIELD", "rfq_id"),
         ({"rfq_id": "x"}, "INVALID_FIELD", "rfq_id"),
         ({"instrument_id": "X", "side": "buy", "quantity": "1"}, "UNKNOWN_INSTRUMENT", "instrument_id"),
         ({"instrument_id": "X", "side": "buy", "quantity": "sNaN"}, "NOT_FINITE", "quantity"),

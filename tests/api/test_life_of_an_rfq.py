@@ -202,6 +202,25 @@ async def test_without_a_market_the_answer_says_so(
     assert (price["decline_code"], price["sides"]) == ("STALE_MARKET", [])
 
 
+async def test_a_stale_market_gives_no_score_and_no_quote(
+    service: Service, client: httpx.AsyncClient, dealer: httpx.AsyncClient, market: dict[str, Any]
+) -> None:
+    known = next(item for item in service.runtime.instruments() if item.instrument_id == market["instrument_id"])
+    await service.runtime.directory.register([dataclasses.replace(known, staleness_limit_ns=1)])
+    try:
+        assert (await client.get(f"/v1/board/{known.instrument_id}")).json()["market"]["status"] == "stale"
+        body = order(market, quotes=[{"dealer": "Desk", "ask": {"price": market["ask"]}}])
+        scored = (await client.post("/v1/evaluations", json=body)).json()
+        [evaluation] = scored["quotes"][0]["evaluations"]
+        assert (evaluation["verdict"], evaluation["fairness"]) == ("stale", None)
+        assert "STALE_MARKET" in evaluation["reasons"]
+        hypothetical = {"instrument_id": known.instrument_id, "side": "buy", "quantity": "100"}
+        price = (await dealer.post("/v1/dealer/price", json=hypothetical)).json()
+        assert (price["decline_code"], price["sides"]) == ("STALE_MARKET", [])
+    finally:
+        await service.runtime.directory.register([known])
+
+
 async def test_pages_are_complete_and_without_repetition(service: Service, market: dict[str, Any]) -> None:
     async with service.http(RIVAL_CLIENT) as client:
         opened = [await open_rfq(client, order(market, client_reference=f"page-{number}")) for number in range(7)]

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from rfq_service.db.embedded import EmbeddedPostgres
 from rfq_service.db.engine import Database
 from rfq_service.domain.history import Firm
 from tests.database import samples
@@ -34,3 +38,15 @@ async def dealers(database: Database) -> list[Firm]:
             await uow.firms.add(firm)
         await uow.commit()
     return firms
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own, which it may stop and kill; durable, as what it keeps is asked for afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="rfq-own-server-"))
+    directory.chmod(0o755)  # the server runs as another user when the tests run as root
+    server = EmbeddedPostgres(directory / "data", fsync=True)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)

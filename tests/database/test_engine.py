@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -21,18 +17,6 @@ from rfq_service.db.engine import Database, asyncpg_url
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.history import Firm
 from tests.database import samples
-
-
-@pytest.fixture
-def own_server() -> Iterator[EmbeddedPostgres]:
-    """A server of this test's own, which it may stop and kill."""
-    directory = Path(tempfile.mkdtemp(prefix="rfq-own-server-"))
-    directory.chmod(0o755)
-    server = EmbeddedPostgres(directory / "data", fsync=False)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def unavailable(database: Database) -> None:
@@ -149,6 +133,19 @@ async def test_the_pool_recovers_when_the_server_returns(own_server: EmbeddedPos
         own_server.start()
         for _ in range(4):  # not one request fails after the return
             await database.ping()
+    await database.close()
+
+
+async def test_a_restart_that_nobody_noticed_costs_no_request(own_server: EmbeddedPostgres) -> None:
+    database = Database(own_server.dsn, pool_size=3)
+    async with database.connect() as first, database.connect() as second:
+        await first.execute(text("SELECT 1"))
+        await second.execute(text("SELECT 1"))
+    await asyncio.to_thread(own_server.stop)
+    own_server.start()
+    async with database.connect() as first, database.connect() as second:
+        await first.execute(text("SELECT 1"))
+        await second.execute(text("SELECT 1"))
     await database.close()
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -31,18 +28,6 @@ async def writer(database: Database) -> AsyncIterator[GroupCommitWriter]:
     await started.start()
     yield started
     await started.stop()
-
-
-@pytest.fixture
-def durable_server() -> Iterator[EmbeddedPostgres]:
-    """A server that writes through to the disk, to be killed."""
-    directory = Path(tempfile.mkdtemp(prefix="rfq-durable-server-"))
-    directory.chmod(0o755)
-    server = EmbeddedPostgres(directory / "data", fsync=True)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def count_rows(database_dsn: str) -> dict[str, int]:
@@ -171,10 +156,10 @@ async def test_works_without_a_statement_cache(database_dsn: str) -> None:
 
 
 async def test_an_acknowledged_write_survives_kill_and_the_writer_comes_back(
-    durable_server: EmbeddedPostgres,
+    own_server: EmbeddedPostgres,
 ) -> None:
-    migrate.upgrade(durable_server.dsn)
-    database = Database(durable_server.dsn, pool_size=3)
+    migrate.upgrade(own_server.dsn)
+    database = Database(own_server.dsn, pool_size=3)
     writer = GroupCommitWriter(database)
     await writer.start()
     client = samples.firm("Client")
@@ -195,19 +180,19 @@ async def test_an_acknowledged_write_survives_kill_and_the_writer_comes_back(
         refused.clear()
         writing = [asyncio.create_task(keep_writing()) for _ in range(8)]
         await asyncio.sleep(0.7)
-        os.kill(durable_server.pid, signal.SIGKILL)
+        os.kill(own_server.pid, signal.SIGKILL)
         await asyncio.gather(*writing)
         assert {error.code for error in refused} == {ErrorCode.DATABASE_UNAVAILABLE}
         with pytest.raises(RfqError):  # still away: told at once
             await asyncio.wait_for(writer.write(samples.evaluation_write(client)), 5.0)
-        await asyncio.to_thread(durable_server.stop)
-        durable_server.start()
+        await asyncio.to_thread(own_server.stop)
+        own_server.start()
         write = samples.evaluation_write(client)
         await writer.write(write)
         acknowledged.append(write)
 
     assert len(acknowledged) > 100
-    connection = await asyncpg.connect(durable_server.dsn)
+    connection = await asyncpg.connect(own_server.dsn)
     stored = {row["id"] for row in await connection.fetch("SELECT id FROM rfq")}
     counts = await connection.fetchrow(
         "SELECT (SELECT count(*) FROM rfq) AS rfqs, (SELECT count(*) FROM quote) AS quotes, "

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quote_eval.decision import round_in_favour
 from quote_eval.inputs import EvaluationParameters
 from quote_eval.ranking import evaluate_quotes
 from quote_eval.results import Action, ReasonCode
@@ -96,6 +97,17 @@ def test_a_counter_is_on_the_increment_and_better_than_the_quote(side, steps, in
         assert counter.reasons == (ReasonCode.NO_BETTER_PRICE,)
 
 
+@given(st.integers(1, 10**7), st.sampled_from(["0.0001", "0.00025", "0.7", "5"]), st.floats(0.01, 0.99))
+def test_counters_are_rounded_in_the_clients_favour(steps, increment, part):
+    grid = Decimal(increment)
+    below, above = steps * grid, (steps + 1) * grid
+    between = float(below) + part * float(grid)
+    assert round_in_favour(Side.BUY, between, grid) == below
+    assert round_in_favour(Side.SELL, between, grid) == above
+    for side in Side:
+        assert round_in_favour(side, float(below), grid) == below
+
+
 def test_a_dear_quote_is_worth_a_counter():
     counter = decide(quotes=ask("1.2512"))[0][Action.COUNTER]
     assert counter.quote_id == "q0"
@@ -124,7 +136,8 @@ def test_the_limit_price_is_honoured_by_every_action():
     at_limit = decide(make_request(limit_price=Decimal("1.2506")))
     assert at_limit[0][Action.ACCEPT].admissible
     assert at_limit[1] is Action.ACCEPT
-    assert not at_limit[0][Action.WORK].admissible
+    for action in (Action.WORK, Action.SPLIT):  # the part that is worked would fill beyond it on average
+        assert at_limit[0][action].reasons == (ReasonCode.LIMIT_PRICE,)
     selling = make_request(side=RequestSide.SELL, limit_price=Decimal("1.2495"))
     bids = (make_quote("low", bid="1.2494"), make_quote("high", bid="1.2496"))
     assert decide(selling, bids)[0][Action.ACCEPT].quote_id == "high"
