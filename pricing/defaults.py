@@ -25,8 +25,8 @@ SCALE_PER_HOLDING_SD = 0.025
 """Competitive markup where the lit spread says nothing: 1/40 of the mid's sd over the holding time, the keen end of
 the published presets (1/40 to 1/5): 1.3 bps for BTC at 250 bps/√day, whose lit spread is 0.002 bps."""
 
-PRICE_OF_RISK = 0.1
-"""Holding the full limit over the holding time is charged a tenth of the P&L's sd. Skew at the limit is then about
+PRICE_OF_RISK = 0.05
+"""Holding the full limit over the holding time is charged a twentieth of the P&L's sd. Skew at the limit is then about
 three times the competitive markup where volatility sets the scale."""
 
 INVENTORY_LIMIT_PER_DAILY_VOLUME = 0.02

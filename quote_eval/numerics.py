@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfq_service.domain.errors import require
-from rfq_service.domain.units import MICRO_BPS_MAX
+from rfq_service.domain.units import to_micro_bps
 
 Floats = NDArray[np.float64]
 
@@ -37,15 +37,11 @@ def mean(values: Floats) -> Floats:
 
 
 def to_micro_bps_list(values_bps: Floats) -> list[int]:
-    """Fixed-point forms (1e-6 bps) of a vector, rounded and limited as ``units.to_micro_bps`` does.
+    """Fixed-point forms (1e-6 bps) of a vector; see ``units.to_micro_bps`` for limits and what it raises.
 
-    Raises:
-        InvariantError: on NaN or infinity.
+    One by one: for the few values of a score that is faster than numpy, and the rule stays in one place.
     """
-    require(bool(np.isfinite(values_bps).all()), "stored results in bps are finite")
-    limited = np.clip(values_bps * _MICRO, -MICRO_BPS_MAX, MICRO_BPS_MAX)
-    whole: list[int] = np.rint(limited).astype(np.int64).tolist()
-    return whole
+    return [to_micro_bps(value) for value in values_bps.tolist()]
 
 
 def to_ppm_list(probabilities: Floats) -> list[int]:

@@ -17,10 +17,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, ForeignKeyConstraint, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from rfq_service.db.engine import asyncpg_url
+from rfq_service.db.engine import Database, asyncpg_url
 
 T = TypeVar("T")
 
@@ -54,12 +54,19 @@ def current(dsn: str) -> str | None:
     return _run(dsn, lambda connection: MigrationContext.configure(connection).get_current_revision())
 
 
-async def ensure_partitions(connection: AsyncConnection, months: int = PARTITION_MONTHS) -> int:
-    """Make the monthly partitions from this month on that are missing; returns how many were made.
+async def ensure_partitions(database: Database, months: int = PARTITION_MONTHS) -> int:
+    """Make the monthly partitions from this month on that are missing, and commit; returns how many were made.
 
     To be called daily: rows of a month without partition go to the default one, which serves them but never shrinks.
+
+    Raises:
+        RfqError: ``DATABASE_UNAVAILABLE``, also when the tables were too busy; the next call tries again.
     """
-    created: int = (await connection.execute(_ENSURE_PARTITIONS, {"months": months})).scalar_one()
+    async with database.connect() as connection:
+        # A waiting ALTER makes every later query wait behind it: rather give up.
+        await connection.execute(text("SET LOCAL lock_timeout = '500ms'"))
+        created: int = (await connection.execute(_ENSURE_PARTITIONS, {"months": months})).scalar_one()
+        await connection.commit()
     return created
 
 

@@ -33,7 +33,7 @@ class KeyRing:
         self._cache: dict[bytes, tuple[Firm, int]] = {}
 
     async def firm_of(self, key: str) -> Firm | None:
-        """The firm of a key that is known and not revoked, else ``None``; a revocation is noticed within the cache time."""
+        """The firm of a key that is known and not revoked, else ``None``; revocation shows within the cache time."""
         if not key.startswith(KEY_PREFIX):
             return None
         digest = digest_of(key)

@@ -15,7 +15,7 @@ from rfq_service.domain.identifiers import EventId, FirmId, InstrumentId, QuoteI
 from rfq_service.domain.instrument import Instrument
 from rfq_service.domain.quote import Quote, SidePrice
 from rfq_service.domain.rfq import ExpiryBounds, Rfq, RfqState, RfqTerms, check_terms
-from rfq_service.domain.units import NS_PER_S, check_decimal, is_multiple
+from rfq_service.domain.units import NS_PER_S, RequestSide, check_decimal, is_multiple
 
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order="deterministic")
 
@@ -56,10 +56,13 @@ def build_rfq(order: RfqOrder, terms: RfqTerms, rfq_id: RfqId, client: FirmId, s
     """A new RFQ of ``client``.
 
     Raises:
-        RfqError: when the limit price is not a price of this RFQ.
+        RfqError: when the limit price is not a price of this RFQ. It steers the decision and binds nobody: the client
+            may accept beyond it.
     """
     if order.limit_price is not None:
         check_decimal(order.limit_price, "limit_price")
+        if terms.side is RequestSide.TWO_WAY:
+            raise RfqError(ErrorCode.INVALID_FIELD, "a two-way request has no side to limit", "limit_price")
         if not is_multiple(order.limit_price, terms.price_increment):
             detail = f"must be a multiple of the increment {terms.price_increment}"
             raise RfqError(ErrorCode.PRICE_OFF_TICK, detail, "limit_price")

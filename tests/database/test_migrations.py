@@ -22,6 +22,7 @@ from rfq_service.db import migrate
 from rfq_service.db.embedded import EmbeddedPostgres
 from rfq_service.db.engine import Database, asyncpg_url
 from rfq_service.db.tables import Base
+from rfq_service.domain.errors import RfqError
 from rfq_service.domain.identifiers import uuid7_floor
 
 CATALOGUE = Path(__file__).with_name("catalogue.txt")
@@ -153,10 +154,18 @@ async def test_partitions_start_with_this_month_and_cover_a_year(connection) -> 
 
 
 async def test_ensure_partitions_adds_only_what_is_missing(database: Database) -> None:
-    async with database.connect() as pooled:
-        assert await migrate.ensure_partitions(pooled) == 0
-        assert await migrate.ensure_partitions(pooled, migrate.PARTITION_MONTHS + 2) == 2 * 4
-        assert await migrate.ensure_partitions(pooled, migrate.PARTITION_MONTHS + 2) == 0
+    assert await migrate.ensure_partitions(database) == 0
+    assert await migrate.ensure_partitions(database, migrate.PARTITION_MONTHS + 2) == 2 * 4
+    assert await migrate.ensure_partitions(database, migrate.PARTITION_MONTHS + 2) == 0
+
+
+async def test_ensure_partitions_gives_way_to_a_busy_table(database: Database, connection) -> None:
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE quote IN ROW EXCLUSIVE MODE")
+        await connection.execute("LOCK TABLE event_default IN ROW EXCLUSIVE MODE")
+        with pytest.raises(RfqError, match="DATABASE_UNAVAILABLE"):
+            await migrate.ensure_partitions(database, migrate.PARTITION_MONTHS + 1)
+    assert await migrate.ensure_partitions(database, migrate.PARTITION_MONTHS + 1) == 4
 
 
 async def test_partition_bounds_are_those_of_uuid7_floor(connection) -> None:

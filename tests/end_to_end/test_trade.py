@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -125,6 +124,28 @@ def test_parts_never_add_up_to_more_than_the_whole(parties: Parties) -> None:
     )
     assert last.status_code == 200, last.text
     assert parties.http[CLIENT].get(f"/v1/rfqs/{rfq_id}").json()["rfq"]["state"] == "filled"
+
+
+def test_accepting_a_worse_quote_tells_the_better_one_a_distance_of_zero(parties: Parties) -> None:
+    rfq_id = parties.open_rfq()["rfq"]["rfq_id"]
+    parties.quote(DEALERS[0], rfq_id, 0)
+    worse = parties.quote(DEALERS[1], rfq_id, 4)
+    answer = parties.http[CLIENT].post(f"/v1/rfqs/{rfq_id}/accept", json={"quote_id": worse["quote_id"]})
+    assert answer.status_code == 200, answer.text
+    told = invitation(parties, DEALERS[0], rfq_id)
+    assert (told["outcome"], told["cover_distance_bps"]) == ("cover", 0.0)
+
+
+def test_absurd_quote_neither_breaks_the_scores_nor_blocks_the_fill(parties: Parties) -> None:
+    rfq_id = parties.open_rfq()["rfq"]["rfq_id"]
+    absurd = parties.http[DEALERS[0]].post(
+        f"/v1/dealer/rfqs/{rfq_id}/quotes", json={"ask": {"price": "999999999999999999"}}
+    )
+    assert absurd.status_code == 201, absurd.text
+    sane = parties.quote(DEALERS[1], rfq_id, 0)
+    assert [item["quote"]["dealer"] for item in ranked(parties, rfq_id)["quotes"]] == [DEALERS[1], DEALERS[0]]
+    answer = parties.http[CLIENT].post(f"/v1/rfqs/{rfq_id}/accept", json={"quote_id": sane["quote_id"]})
+    assert answer.status_code == 200, answer.text
 
 
 def test_rfq_and_quotes_expire_by_themselves(parties: Parties) -> None:

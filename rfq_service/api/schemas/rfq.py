@@ -36,6 +36,7 @@ from rfq_service.domain.rfq import LEGS_MAX, Leg, Rfq, RfqState, RfqTerms, SizeM
 from rfq_service.domain.units import RequestSide, Side
 
 PANEL_MAX = 100
+_LIMIT_PRICE = "Your secret; no dealer ever sees it. It steers the decision; you may still accept beyond it."
 
 
 class LegIn(WireIn, frozen=True):
@@ -55,7 +56,7 @@ class TermsIn(WireIn, frozen=True, kw_only=True):
     size_mode: SizeMode = SizeMode.ALL_OR_NONE
     minimum_quantity: Annotated[DecimalText | None, msgspec.Meta(description="With size_mode minimum only.")] = None
     price_increment: DecimalText | None = None
-    limit_price: Annotated[DecimalText | None, msgspec.Meta(description="Your secret; no dealer ever sees it.")] = None
+    limit_price: Annotated[DecimalText | None, msgspec.Meta(description=_LIMIT_PRICE)] = None
     client_reference: ReferenceText = ""
 
     def to_order(self, *, anonymous: bool, panel: tuple[str, ...], expires_in_ns: int | None) -> RfqOrder:

@@ -55,7 +55,7 @@ def test_defaults_quote_up_to_their_limits(book, share, held):
     dealer = default_parameters(book, NEXO)
     limit = Decimal(dealer.inventory_limit_notional) / book.mid
     quantity, inventory = ((limit * Decimal(part)).quantize(Decimal("0.01")) for part in (share, held))
-    inputs = request(leg(NEXO, inventory, 2.0, 0.5, dealer, book), quantity=quantity, increment="0.000001")
+    inputs = request(leg(NEXO, inventory, 1.0, 0.25, dealer, book), quantity=quantity, increment="0.000001")
     proposal = price_rfq(inputs)
     assert isinstance(proposal, QuoteProposal), proposal
     assert inputs.terms.side is RequestSide.TWO_WAY
