@@ -78,7 +78,9 @@ def _add_parties(commands: argparse._SubParsersAction) -> None:  # type: ignore[
     key_add.add_argument("--label", default="", help="what it is for")
     key_revoke = _add(key, "revoke", _key_revoke, "revoke an API key")
     key_revoke.add_argument("key_id")
-    instrument = commands.add_parser("instrument", help="reference data").add_subparsers(required=True, metavar="action")
+    instrument = commands.add_parser("instrument", help="reference data").add_subparsers(
+        required=True, metavar="action"
+    )
     instrument_add = _add(instrument, "add", _instrument_add, "add or change instruments from a JSON file")
     instrument_add.add_argument("file", type=Path)
 

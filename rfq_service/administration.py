@@ -100,7 +100,9 @@ def add_instruments(settings: Settings, file: Path) -> int:
     """Add or change the instruments of a JSON file: one object or a list, fields as in ``Instrument``."""
     try:
         text = file.read_bytes()
-        instruments = msgspec.json.decode(text if text.lstrip().startswith(b"[") else b"[" + text + b"]", type=list[Instrument])
+        instruments = msgspec.json.decode(
+            text if text.lstrip().startswith(b"[") else b"[" + text + b"]", type=list[Instrument]
+        )
     except (msgspec.MsgspecError, InvariantError) as error:
         raise RfqError(ErrorCode.INVALID_FIELD, f"{file}: {error}") from None
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.predictors import ClosedFormPredictor
 from quote_eval.inputs import EvaluationParameters
+from rfq_service.db import migrate
 from rfq_service.db.engine import Database
 from rfq_service.db.group_commit import GroupCommitWriter
 from rfq_service.desk.buy_side import BuySideDesk
@@ -41,6 +43,7 @@ from rfq_service.settings import LifeSettings, Settings, milliseconds_to_ns, sec
 
 SIMULATED = "simulated"
 _REFRESH_S = 5.0
+_PARTITIONS_EVERY_S = 6 * 3_600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -112,6 +115,7 @@ class Runtime:
         jobs: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("sweeper", self.sweeper.run),
             ("instruments", self._keep_instruments_fresh),
+            ("partitions", self._keep_partitions_ahead),
         ]
         if self.player is not None:
             jobs.append(("market", self.player.run))
@@ -165,6 +169,16 @@ class Runtime:
             except RfqError as error:
                 _log.warning("instruments_not_refreshed", code=error.code, detail=error.detail)
 
+    async def _keep_partitions_ahead(self) -> None:
+        while True:
+            try:
+                await migrate.ensure_partitions(self.database)
+            except (RfqError, SQLAlchemyError) as error:
+                # the default partition serves meanwhile; a service that may not create tables is told every time
+                self.telemetry.count("rfq_background_failures_total", task="partitions")
+                _log.warning("partitions_not_made", error=str(error))
+            await asyncio.sleep(_PARTITIONS_EVERY_S)
+
 
 def choose_market(source: str, simulated_length_s: float = math.inf) -> list[Recording]:
     """The recordings to play: those under ``source``, the ones beside the project, or the project's own simulation.
@@ -186,7 +200,9 @@ def choose_market(source: str, simulated_length_s: float = math.inf) -> list[Rec
 DEFAULT_RECORDINGS = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
-def build_runtime(settings: Settings, dsn: str, recordings: Sequence[Recording], *, clock: Clock | None = None) -> Runtime:
+def build_runtime(
+    settings: Settings, dsn: str, recordings: Sequence[Recording], *, clock: Clock | None = None
+) -> Runtime:
     """Wire everything; nothing is opened before ``Runtime.start``."""
     clock = clock or SystemClock()
     telemetry = Telemetry(
@@ -218,6 +234,7 @@ def build_runtime(settings: Settings, dsn: str, recordings: Sequence[Recording],
     )
     forecaster, scorer = _build_scoring(context)
     writer = GroupCommitWriter(database, batch_max=settings.database.batch_max, queue_max=settings.database.queue_max)
+    telemetry.gauge("rfq_commit_queue_requests", lambda: writer.waiting)
     buy_side = BuySideDesk(context, scorer, writer)
     return Runtime(
         settings=settings,

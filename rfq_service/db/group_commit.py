@@ -86,6 +86,11 @@ class GroupCommitWriter:
         if self._task is not None:
             await self._task
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for their batch."""
+        return len(self._queue)
+
     async def write(self, write: EvaluationWrite) -> None:
         """Store an evaluation; returns only when it is durable.
 

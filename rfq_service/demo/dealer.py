@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import sys
@@ -76,7 +77,11 @@ class SimulatedDealer:
         board = self._client.get(f"/v1/board/{leg['instrument_id']}")["market"]
         instrument = self._client.get(f"/v1/instruments/{leg['instrument_id']}")
         figures = board.get("statistics") or {}
-        if board["status"] != "live" or not figures.get("volatility_bps_sqrt_day") or not figures.get("volume_per_day_notional"):
+        if (
+            board["status"] != "live"
+            or not figures.get("volatility_bps_sqrt_day")
+            or not figures.get("volume_per_day_notional")
+        ):
             return None
         mid = float(board["mid"])
         quantity = float(Decimal(terms["quantity"]) * Decimal(leg["ratio"]) * Decimal(instrument["multiplier"]))
@@ -138,7 +143,5 @@ def _answer(dealer: SimulatedDealer | AutoDealer, invitation: dict[str, Any]) ->
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         main()
-    except KeyboardInterrupt:
-        pass

@@ -87,8 +87,10 @@ def _wait_for_quotes(client: Client, rfq_id: str, panel: int) -> dict[str, Any]:
         time.sleep(_POLL_S)
 
 
-def _follow(client: Client, rfq_id: str, order: dict[str, Any], decision: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Trade if that is what the service recommends; a two-way request trades on the side that is recommended, if any."""
+def _follow(
+    client: Client, rfq_id: str, order: dict[str, Any], decision: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Trade if that is what the service recommends; a two-way request on the first side where it does."""
     if decision is None:
         return None
     for side in decision["result"]["sides"]:

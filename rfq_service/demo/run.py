@@ -1,4 +1,4 @@
-"""``rfq demo``: starts everything, lets a desk and five dealers trade through the public API, shows it, stops everything."""
+"""``rfq demo``: a desk and five dealers trade through the public API; all is started for it and stopped after."""
 
 from __future__ import annotations
 

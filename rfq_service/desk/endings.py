@@ -103,7 +103,11 @@ def _cover(losers: Sequence[Quote], fill: Fill | None) -> Quote | None:
     priced = [quote for quote in rivals if (quote.ask if fill.side.sign > 0 else quote.bid) is not None]
     return min(
         priced,
-        key=lambda quote: (EXACT.multiply(fill.side.sign, quote.side_price(fill.side).price), quote.received_at_ns, quote.quote_id),
+        key=lambda quote: (
+            EXACT.multiply(fill.side.sign, quote.side_price(fill.side).price),
+            quote.received_at_ns,
+            quote.quote_id,
+        ),
         default=None,
     )
 

@@ -61,6 +61,7 @@ REFUSALS = Instrument(
 BACKGROUND_FAILURES = Instrument(
     "rfq_background_failures_total", Kind.COUNTER, "Background work that failed, by task.", ("task",)
 )
+COMMIT_QUEUE = Instrument("rfq_commit_queue_requests", Kind.GAUGE, "Evaluations that wait for the group commit.")
 MARKET_MESSAGES = Instrument(
     "rfq_market_messages_total", Kind.COUNTER, "Market data messages taken in, by kind.", ("instrument", "kind")
 )
@@ -73,6 +74,6 @@ MARKET_AGE = Instrument(
 )
 
 INSTRUMENTS = (
-    *(USE_CASE_DURATION, REFUSALS, BACKGROUND_FAILURES),
+    *(USE_CASE_DURATION, REFUSALS, BACKGROUND_FAILURES, COMMIT_QUEUE),
     *(MARKET_MESSAGES, MARKET_FAULTS, MARKET_USABLE, MARKET_AGE),
 )

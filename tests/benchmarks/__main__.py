@@ -31,6 +31,8 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
 def main() -> int:
     """Run all, or those whose names are given."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
     chosen = {name: run for name, run in BENCHMARKS.items() if not sys.argv[1:] or name in sys.argv[1:]}
     rows: list[Row] = []
     for name, run in chosen.items():
@@ -38,7 +40,7 @@ def main() -> int:
         rows += run()
     missing = sorted(set(load_goals()) - {row.name for row in rows}) if len(chosen) == len(BENCHMARKS) else []
     console.print(_table(rows))
-    console.print(f"machine: {_machine()}")
+    console.print(f"machine: {_machine()}; how each was measured: {RESULT_PATH}")
     RESULT_PATH.parent.mkdir(exist_ok=True)
     RESULT_PATH.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
     for name in missing:
@@ -51,7 +53,7 @@ def main() -> int:
 
 def _table(rows: list[Row]) -> Table:
     table = Table(title="Benchmarks")
-    for name in ("name", "value", "unit", "baseline", "ratio", "interval", "goal", "met", "how"):
+    for name in ("name", "value", "unit", "baseline", "ratio", "interval", "goal", "met"):
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(
@@ -63,7 +65,6 @@ def _table(rows: list[Row]) -> Table:
             f"{row.interval[0]:.3g} … {row.interval[1]:.3g}",
             row.goal or "-",
             {None: "-", True: "yes", False: "NO"}[row.met],
-            row.how,
         )
     return table
 
@@ -77,7 +78,8 @@ def _machine() -> str:
         ),
         platform.processor(),
     )
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {system}"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import socket
 import sys
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg

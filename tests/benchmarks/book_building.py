@@ -3,59 +3,57 @@
 from __future__ import annotations
 
 import gc
-import statistics
 import time
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 from rfq_service.domain.units import NS_PER_S
 from rfq_service.market_data.catalogue import find_recordings
 from rfq_service.market_data.feeds import MessageStream, merged
 from rfq_service.market_data.replay import replay
+from tests.benchmarks.row import Row, judge
 from tests.support.data import recordings_path
 
-ROUNDS = 7
+ROUNDS = 5
 MINUTE_NS = 60 * NS_PER_S
-RATIO_GOAL = 20.0
-GOAL = "at least 20 × faster than real time of the busiest minute in the recordings, on one core"
-BREAKS_GOAL = "zero sequence breaks on all recordings"
+_HOW = "instruments in 60 s, on one core; decompression excluded, JSON included"
 
 _Messages = list[tuple[int, int, bytes]]
 
 
-def run() -> list[dict[str, Any]]:
-    """Rows for the benchmark table: the whole market's busiest minute, one instrument's, and breaks everywhere."""
+def run() -> list[Row]:
+    """The whole market's busiest minute, one instrument's, and breaks everywhere.
+
+    Raises:
+        FileNotFoundError: without the recordings there is nothing to measure.
+    """
     recordings = find_recordings(recordings_path())
+    if not recordings:
+        raise FileNotFoundError("no recordings to measure on: RFQ_DATA names their folder")
     markets = {recording.name: recording.streams for recording in recordings}
     instruments = {
         stream.instrument.instrument_id: (stream,) for recording in recordings for stream in recording.streams
     }
     market = max(markets.values(), key=lambda streams: _busiest_minute(list(merged(streams)))[2])
     instrument = max(instruments.values(), key=lambda streams: _busiest_minute(list(merged(streams)))[2])
-    cases = {"book building, whole market": market, "book building, one instrument": instrument}
+    cases = {"book_building_busiest_minute": market, "book_building_one_instrument": instrument}
     loaded = {name: list(merged(streams)) for name, streams in cases.items()}
-    taken: dict[str, list[float]] = {name: [] for name in cases}
+    factors: dict[str, list[float]] = {name: [] for name in cases}
+    breaks: list[float] = []
     for _ in range(ROUNDS):
         for name, streams in cases.items():
-            taken[name].append(_seconds_for_busiest_minute(streams, loaded[name]))
-    rows = [_row(name, loaded[name], len(cases[name]), taken[name]) for name in cases]
-    reports = replay(recordings)
-    breaks = sum(report.breaks for report in reports)
-    return [
-        *rows,
-        {
-            "name": "sequence breaks",
-            "value": breaks,
-            "unit": "breaks",
-            "baseline": 0,
-            "ratio": None,
-            "goal": BREAKS_GOAL,
-            "met": breaks == 0 and len(reports) > 0,
-            "how": f"{sum(report.messages for report in reports):,} messages of {len(reports)} recorded instruments, "
-            "every gap, crossed book, malformed, negative or not finite number counted",
-        },
+            factors[name].append(60.0 / _seconds_for_busiest_minute(streams, loaded[name]))
+        breaks.append(sum(report.breaks for report in replay(recordings)))
+    rows = [
+        judge(
+            name,
+            factors[name],
+            "x real time",
+            f"{_busiest_minute(loaded[name])[2]:,} messages of {len(streams)} {_HOW}",
+        )
+        for name, streams in cases.items()
     ]
+    how = "every recording replayed; gaps, crossed books, malformed, negative and non-finite numbers counted"
+    return [*rows, judge("book_building_sequence_breaks", breaks, "breaks", how)]
 
 
 def _busiest_minute(messages: _Messages) -> tuple[int, int, int]:
@@ -88,27 +86,3 @@ def _seconds_for_busiest_minute(streams: tuple[MessageStream, ...], messages: _M
     if not all(ingest.is_usable for ingest in ingests):
         raise AssertionError(f"a book broke during the benchmark: {faults}")
     return taken_s
-
-
-def _row(name: str, messages: _Messages, instruments: int, taken_s: list[float]) -> dict[str, Any]:
-    median_s = statistics.median(taken_s)
-    count = _busiest_minute(messages)[2]
-    ratio = 60.0 / median_s
-    return {
-        "name": name,
-        "value": round(median_s, 4),
-        "unit": "s of one core per busiest recorded minute",
-        "baseline": 60.0,
-        "ratio": round(ratio, 1),
-        "goal": GOAL,
-        "met": ratio >= RATIO_GOAL,
-        "how": f"{count:,} messages of {instruments} instrument(s) in 60 s; median of {len(taken_s)} interleaved "
-        f"rounds, {60.0 / max(taken_s):.0f} to {60.0 / min(taken_s):.0f} ×; decompression excluded, JSON included",
-    }
-
-
-if __name__ == "__main__":
-    if not Path(recordings_path()).is_dir():
-        raise SystemExit("no recordings: set RFQ_DATA")
-    for row in run():
-        print(row)

@@ -25,8 +25,8 @@ from rfq_service.db.embedded import EmbeddedPostgres
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.settings import Settings
 from tests.benchmarks.load import Target, closed_loop, open_loop
-from tests.support.processes import bare_service, client_core, cpu_seconds, our_service, pinned, server_core
 from tests.benchmarks.row import Row, judge
+from tests.support.processes import bare_service, client_core, cpu_seconds, our_service, pinned, server_core
 
 ROUNDS = 5
 CONNECTIONS = 32

@@ -99,14 +99,16 @@ async def closed_loop(target: Target, connections: int, requests: int, offset: i
     return requests / elapsed
 
 
-async def open_loop(target: Target, connections: int, rate: float, requests: int, seed: int, offset: int) -> list[float]:
+async def open_loop(
+    target: Target, connections: int, rate: float, requests: int, seed: int, offset: int
+) -> list[float]:
     """Send at Poisson arrivals of ``rate`` a second whatever the answers do; return seconds from arrival to answer.
 
     The clock of a request starts when it was due, not when a connection was free (no coordinated omission).
     """
     free = deque(await connect(target.port, connections))
     waiting: deque[asyncio.Future[Connection]] = deque()
-    draws = random.Random(seed)  # noqa: S311
+    draws = random.Random(seed)
     latencies: list[float] = []
 
     async def one(number: int, due: float) -> None:

@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 
 from rfq_service.db.embedded import EmbeddedPostgres
-from tests.support.processes import our_service
 from tests.benchmarks.row import Row, judge
 from tests.support.data import recordings_path
+from tests.support.processes import our_service
 
 ROUNDS = 5
 
 
 def run() -> list[Row]:
-    """Start to ready with the recordings (where they are at hand) and with the simulated market; the slower is judged."""
+    """Start to ready with the recordings, where they are at hand, and simulated; the slower is judged."""
     with tempfile.TemporaryDirectory(prefix="rfq-bench-") as folder:
         sources = ["simulated"]
         if recordings_path().is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ class DatabaseServer:
 
     def __init__(self) -> None:
         # Not pytest's folder: that is closed to the user the server runs as when the tests run as root.
-        self._directory = Path(tempfile.mkdtemp(prefix="rfq-tests-"))
+        # In memory where there is some: a database per test is made twenty times faster than on a disk.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self._directory = Path(tempfile.mkdtemp(prefix="rfq-tests-", dir=memory))
         self._directory.chmod(0o755)
         self._postgres = EmbeddedPostgres(self._directory, fsync=False)
         # A loop of its own: asyncio.run would take away the loop that pytest-asyncio has set.

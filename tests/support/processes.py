@@ -56,7 +56,9 @@ def our_service(dsn: str, environment: dict[str, str], log: Path) -> Iterator[tu
     """``rfq serve`` on a free port, warm and ready; yields the process and its port."""
     merged = {**os.environ, "RFQ_DATABASE_URL": dsn, "RFQ_HTTP_PORT": "0", **environment}
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "rfq_service", "serve"], env=merged, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rfq_service", "serve"], env=merged, stdout=output, stderr=output
+        )
         try:
             port = wait_for_port(process, log)
             wait_until_ready(port)
