@@ -33,7 +33,7 @@ moves scattered 4.2 times as much at 1 s and 1.6 times at 10 s, and as much at 6
 
 Almgren 2005 was fitted on US equities. The ratio of outstanding to daily traded amount is assumed for crypto. At more
 than the whole market's volume (participation above 1) the temporary part is an extrapolation, far above what walking
-a visible book costs.
+a visible book costs: there the cap below replaces it.
 
 Square root: the prefactor comes from metaorders put together from public orders given at random to 2, 5, 10, 20 or 50
 synthetic traders; nothing on the tape says how many there were. It falls with their number (the report has all five),
@@ -41,6 +41,9 @@ so all count alike and their spread is the error.
 
 Which of the two impact laws holds is one more unknown parameter: half of the draws follow each.
 
-The competitive margin is a prior that no data has touched.
+Cap: no duration's temporary cost exceeds what taking the visible book at once costs beyond the half-spread. Realised
+cost, which adds half the permanent impact, may still exceed the price of a sweep by that half. The book is that of one
+moment and one venue: orders may be withdrawn before they are reached, hidden ones are not seen, and beyond the visible
+levels their mean density is assumed to go on. How well the cap foretells the cost of short schedules is not measured.
 """
 MODEL_CARD = tuple(" ".join(paragraph.split()) for paragraph in _PARAGRAPHS.strip().split("\n\n"))

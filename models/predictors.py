@@ -1,6 +1,7 @@
 """Predictors: one request's numbers in, draws of impact and information move out.
 
-Prediction is symmetric in the client's side: every figure is a cost, or a move against the counterparty, on his side.
+The laws are symmetric in the client's side: every figure is a cost, or a move against the counterparty, on his side.
+Only the book that he would take is not, and it comes with the request.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artifacts.bundle import DEFAULT_ARTIFACT, Bundle, load_bundle
+from models.artifacts.bundle import DEFAULT_ARTIFACT, REMEDY, ArtifactError, Bundle, load_bundle
 from models.artifacts.manifest import ClosedFormArtifact
 from models.baselines import FAIR_PRICING_SHARE
 from models.quasi_random import standard_normal_draws
-from rfq_service.domain.errors import require
+from rfq_service.domain.errors import InvariantError, require
 from rfq_service.domain.units import S_PER_DAY
 
 Floats = NDArray[np.float64]
-_DIMENSIONS = 11
+_DIMENSIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class PredictionRequest:
         volume_per_day_notional: traded notional per day, > 0.
         depth_notional: resting notional per side over five levels, ≥ 0; recorded, no closed form uses it.
         half_spread_bps: half the spread, bps of mid, ≥ 0.
+        sweep_bps: what taking the whole size off the book at once costs beyond the half-spread, bps of mid, ≥ 0
+            (``rfq_service.domain.measures.sweep_cost_bps``); infinite where no book is in sight.
         durations_s: (K,) candidate lengths of working the order, seconds, ascending, > 0.
         horizon_s: horizon of the information move, seconds, > 0.
         instrument_id: ``VENUE.KIND.SYMBOL``; any but a calibrated one gets the wider uncertainty of a transferred fit.
@@ -47,6 +50,7 @@ class PredictionRequest:
     volume_per_day_notional: float
     depth_notional: float
     half_spread_bps: float
+    sweep_bps: float
     durations_s: Floats
     horizon_s: float
     instrument_id: str = ""
@@ -59,9 +63,8 @@ class Prediction:
     Attributes:
         durations_s: (K,) as requested.
         permanent_bps: (M,) permanent impact I of the whole size, whatever the duration.
-        temporary_bps: (K, M) temporary cost of working the size, realised cost less I/2.
+        temporary_bps: (K, M) temporary cost of working the size, realised cost less I/2, at most that of a sweep.
         information_bps: (M,) expected total signed move after the request, own permanent impact included.
-        margin_bps: (M,) competitive dealer margin, from a prior that no data has touched.
         information_market_sd_bps: price noise over the horizon; market uncertainty, in none of the draws.
         horizon_s, notional, volatility_bps_sqrt_day, volume_per_day_notional, half_spread_bps, depth_notional: used.
         model: name and version.
@@ -73,7 +76,6 @@ class Prediction:
     permanent_bps: Floats
     temporary_bps: Floats
     information_bps: Floats
-    margin_bps: Floats
     information_market_sd_bps: float
     horizon_s: float
     notional: float
@@ -100,6 +102,13 @@ class ClosedFormPredictor:
     Which law holds is itself a parameter that we do not know: the first half of the draws follows Almgren et al. 2005
     (linear permanent impact, temporary impact by participation), the second half the square-root law (impact whatever
     the duration, 2/3 of the peak stays). All parameters of both are drawn once, here.
+
+    Neither law knows the book, and at more than the whole market's volume Almgren's is an extrapolation. So the
+    temporary cost of every duration is capped by ``sweep_bps``: nobody pays more for working an order than for taking
+    the book at once. Only the temporary part is: the book refills about a mid that the order has moved, and how far is
+    the permanent impact, which no visible book tells. Limits of the cap: a sweep's price is all told, so realised
+    cost ``I/2 + temporary`` still exceeds that of a sweep by up to I/2; and it is the book of one moment, whose orders
+    may be withdrawn, whose hidden ones are not seen, and which is extrapolated beyond the visible levels.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -116,16 +125,19 @@ class ClosedFormPredictor:
         self._set_almgren(normal[:half], artifact)
         self._set_square_root(normal[half:], artifact)
         self._set_markout(normal, artifact)
-        self._set_margin(normal, artifact)
 
     @classmethod
     def load(cls, path: Path = DEFAULT_ARTIFACT) -> ClosedFormPredictor:
         """Load and verify an artifact.
 
         Raises:
-            ArtifactError: if it is missing, altered or of another schema.
+            ArtifactError: if it is missing, altered, of another schema, or of parameters that cannot be drawn from.
         """
-        return cls(load_bundle(path))
+        bundle = load_bundle(path)
+        try:
+            return cls(bundle)
+        except (InvariantError, np.linalg.LinAlgError) as error:
+            raise ArtifactError(f"artifact {path.name} cannot be served ({error}); {REMEDY}") from error
 
     def _set_almgren(self, normal: Floats, artifact: ClosedFormArtifact) -> None:
         law = artifact.almgren
@@ -156,14 +168,6 @@ class ClosedFormPredictor:
         self._other_period = spread.other_period_log_sd * normal[:, 9]
         self._calibrated = frozenset(spread.calibrated_instruments)
 
-    def _set_margin(self, normal: Floats, artifact: ClosedFormArtifact) -> None:
-        prior = artifact.margin_prior
-        # One draw moves both shares: a market is competitive or it is not.
-        spread, volatility = prior.log_half_spread_share, prior.log_volatility_share
-        self._margin_spread = np.exp(spread.value + spread.standard_error * normal[:, 10])
-        scale = math.sqrt(prior.volatility_reference_s / S_PER_DAY)
-        self._margin_volatility = scale * np.exp(volatility.value + volatility.standard_error * normal[:, 10])
-
     def predict(self, request: PredictionRequest) -> Prediction:
         """Return draws for one leg; pure, a few tens of microseconds.
 
@@ -188,13 +192,13 @@ class ClosedFormPredictor:
             )
             permanent[half:] = stays
             temporary[:, half:] = 0.5 * stays
+            np.minimum(temporary, request.sweep_bps, out=temporary)
             information = self._information_bps(sigma, log_size, request.horizon_s, shift)
         return Prediction(
             durations_s=request.durations_s,
             permanent_bps=permanent,
             temporary_bps=temporary,
             information_bps=information,
-            margin_bps=request.half_spread_bps * self._margin_spread + sigma * self._margin_volatility,
             information_market_sd_bps=sigma * math.sqrt(request.horizon_s / S_PER_DAY),
             horizon_s=request.horizon_s,
             notional=request.notional,
@@ -221,6 +225,7 @@ def _check(request: PredictionRequest) -> None:
     not_negative = (request.notional, request.depth_notional, request.half_spread_bps)
     require(all(0.0 < value < math.inf for value in positive), "volatility, volume and horizon are positive and finite")
     require(all(0.0 <= value < math.inf for value in not_negative), "size, depth and spread are finite, not negative")
+    require(request.sweep_bps >= 0.0, "the cost of a sweep is not negative")
     durations = request.durations_s
     require(durations.ndim == 1 and len(durations) > 0, "there is at least one duration")
     ascending = bool((durations[1:] > durations[:-1]).all())

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from models.artifacts.bundle import ArtifactError
 from rfq_service.db.embedded import EmbeddedPostgresError
 from rfq_service.domain.errors import RfqError
 from rfq_service.settings import Settings, SettingsError, describe_settings, read_settings
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"rfq: {error}", file=sys.stderr)
         return _USAGE_ERROR
-    except (RfqError, EmbeddedPostgresError, OSError) as error:
+    except (RfqError, EmbeddedPostgresError, ArtifactError, OSError) as error:
         print(f"rfq: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

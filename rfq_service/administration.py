@@ -19,6 +19,7 @@ from rfq_service.db.embedded import EmbeddedPostgres
 from rfq_service.db.engine import Database
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.desk.keys import digest_of, new_key
+from rfq_service.desk.reference_data import store_instruments
 from rfq_service.desk.terms import build_event
 from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
 from rfq_service.domain.history import EventKind, Firm
@@ -87,10 +88,7 @@ def revoke_key(settings: Settings, key_id: str) -> int:
     except ValueError:
         raise RfqError(ErrorCode.INVALID_FIELD, "a key id is a UUID", "key_id") from None
 
-    async def work(uow: UnitOfWork) -> bool:
-        return await uow.firms.revoke_key(identifier, time.time_ns())
-
-    if not in_transaction(settings, work):
+    if not in_transaction(settings, lambda uow: drop_key(uow, identifier)):
         raise RfqError(ErrorCode.NOT_FOUND, "no such key, or revoked already")
     print(f"key {key_id} is revoked")
     return 0
@@ -99,19 +97,13 @@ def revoke_key(settings: Settings, key_id: str) -> int:
 def add_instruments(settings: Settings, file: Path) -> int:
     """Add or change the instruments of a JSON file: one object or a list, fields as in ``Instrument``."""
     try:
-        text = file.read_bytes()
-        instruments = msgspec.json.decode(
-            text if text.lstrip().startswith(b"[") else b"[" + text + b"]", type=list[Instrument]
-        )
+        text = file.read_bytes().strip()
+        many = text if text.startswith(b"[") else b"[" + text + b"]"
+        instruments = msgspec.json.decode(many, type=list[Instrument])
     except (msgspec.MsgspecError, InvariantError) as error:
         raise RfqError(ErrorCode.INVALID_FIELD, f"{file}: {error}") from None
-
-    async def work(uow: UnitOfWork) -> None:
-        for instrument in instruments:
-            await uow.instruments.upsert(instrument)
-
-    in_transaction(settings, work)
-    print(f"{len(instruments)} instruments stored")
+    changed = in_transaction(settings, lambda uow: store_instruments(uow, instruments, new_id))
+    print(f"{len(changed)} of {len(instruments)} instruments are new or changed; running services notice in seconds")
     return 0
 
 
@@ -152,6 +144,17 @@ async def store_key(uow: UnitOfWork, firm_name: str, label: str) -> tuple[ApiKey
     )
     await uow.events.add(event)
     return key_id, key
+
+
+async def drop_key(uow: UnitOfWork, key_id: ApiKeyId) -> bool:
+    """Revoke a key within a transaction; ``False`` when it is unknown or revoked already."""
+    now_ns = time.time_ns()
+    firm_id = await uow.firms.revoke_key(key_id, now_ns)
+    if firm_id is None:
+        return False
+    event = build_event(EventKind.KEY_REVOKED, new_id(now_ns), now_ns, {"key_id": key_id}, client=firm_id)
+    await uow.events.add(event)
+    return True
 
 
 def in_transaction(settings: Settings, work: Callable[[UnitOfWork], Awaitable[T]], dsn: str = "") -> T:

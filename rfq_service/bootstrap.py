@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -24,12 +24,13 @@ from rfq_service.desk.buy_side import BuySideDesk
 from rfq_service.desk.keys import KeyRing
 from rfq_service.desk.ports import DeskContext
 from rfq_service.desk.predictions import Forecaster
+from rfq_service.desk.reference_data import InstrumentDirectory
 from rfq_service.desk.scoring import Scorer
 from rfq_service.desk.sell_side import SellSideDesk
 from rfq_service.desk.sweeper import Sweeper
 from rfq_service.domain.clock import Clock
 from rfq_service.domain.errors import RfqError
-from rfq_service.domain.identifiers import InstrumentId, uuid7
+from rfq_service.domain.identifiers import uuid7
 from rfq_service.domain.instrument import Instrument
 from rfq_service.domain.rfq import ExpiryBounds
 from rfq_service.market_data.board import Board
@@ -57,32 +58,6 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         """Monotonic nanoseconds."""
         return time.monotonic_ns()
-
-
-class InstrumentDirectory:
-    """Every known instrument, from Postgres; replaced as a whole when it changes."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._by_id: Mapping[InstrumentId, Instrument] = {}
-
-    def __call__(self) -> Mapping[InstrumentId, Instrument]:
-        """Instruments by id."""
-        return self._by_id
-
-    async def refresh(self) -> None:
-        """Read them again."""
-        async with self._database.begin() as uow:
-            known = await uow.instruments.all()
-        self._by_id = {instrument.instrument_id: instrument for instrument in known}
-
-    async def register(self, instruments: Sequence[Instrument]) -> None:
-        """Store instruments, new or changed, and read all again."""
-        async with self._database.begin() as uow:
-            for instrument in instruments:
-                await uow.instruments.upsert(instrument)
-            await uow.commit()
-        await self.refresh()
 
 
 @dataclass(slots=True)
@@ -222,7 +197,7 @@ def build_runtime(
     player = None
     if recordings:
         player = MarketPlayer(recordings, board, clock, speed=settings.market.speed, loop=settings.market.loop)
-    directory = InstrumentDirectory(database)
+    directory = InstrumentDirectory(database, new_id)
     context = DeskContext(
         database=database,
         market=board,

@@ -12,13 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from rfq_service.administration import in_transaction
-from rfq_service.bootstrap import choose_market
+from rfq_service.bootstrap import choose_market, new_id
 from rfq_service.db.unit_of_work import UnitOfWork
+from rfq_service.desk.reference_data import store_instruments
 from rfq_service.domain.identifiers import InstrumentId
 from rfq_service.market_data.bars import MarketBar, summarise
 from rfq_service.market_data.feeds import MessageStream
 from rfq_service.market_data.replay import ReplayReport, replay
 from rfq_service.settings import Settings
+from rfq_service.terminal import make_console
 
 _BATCH = 500
 _LOG_EVERY_S = 5.0
@@ -27,7 +29,7 @@ SIMULATED_LENGTH_S = 7_200.0  # a generated market is endless; this much of it i
 
 def replay_command(settings: Settings, data: str | None) -> int:
     """Play recordings as fast as possible; exit status 1 when a sequence number is missing."""
-    console = Console()
+    console = make_console()
     recordings = choose_market(data or settings.market.source, SIMULATED_LENGTH_S)
     with _progress(console) as progress:
         task = progress.add_task("", total=None)
@@ -49,7 +51,7 @@ def replay_command(settings: Settings, data: str | None) -> int:
 
 def ingest_command(settings: Settings, data: str | None) -> int:
     """Build every book and store its minute bars; a recording may be ingested again, its bars are replaced."""
-    console = Console()
+    console = make_console()
     recordings = choose_market(data or settings.market.source, SIMULATED_LENGTH_S)
     streams = [stream for recording in recordings for stream in recording.streams]
     stored = 0
@@ -71,7 +73,7 @@ def calibrate_command(data: Path, out: Path) -> int:
     # only this command needs the calibration's libraries
     from models.calibration import calibrate
 
-    console = Console()
+    console = make_console()
     calibrate(data, out, console.print)
     console.print("next: compare the manifest with models/artifacts/default and commit the artifact if it is wanted")
     return 0
@@ -84,7 +86,7 @@ class _Storing:
         self._stream = stream
 
     async def __call__(self, uow: UnitOfWork) -> int:
-        await uow.instruments.upsert(self._stream.instrument)
+        await store_instruments(uow, [self._stream.instrument], new_id)
         stored = 0
         for batch in _batches(summarise(self._stream)):
             stored += await uow.market.add_bars(batch)

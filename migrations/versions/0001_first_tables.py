@@ -363,7 +363,7 @@ TABLES = (
         CONSTRAINT event_kind_check CHECK (kind IN (
             'rfq.opened', 'rfq.evaluated', 'rfq.cancelled', 'rfq.expired', 'invitation.sent', 'invitation.closed',
             'quote.posted', 'quote.passed', 'quote.ended', 'decision.made', 'fill.booked', 'firm.added',
-            'key.added'
+            'key.added', 'key.revoked', 'instrument.stored'
         )),
         CONSTRAINT event_occurred_at_ns_check CHECK (occurred_at_ns > 0)
     ) PARTITION BY RANGE (id)

@@ -11,7 +11,7 @@ import msgspec
 from models.artifacts.manifest import ClosedFormArtifact
 
 DEFAULT_ARTIFACT = Path(__file__).parent / "default" / "closed_forms.json"
-_REMEDY = "restore it from the repository or run `rfq calibrate`"
+REMEDY = "restore it from the repository or run `rfq calibrate`"
 
 
 class ArtifactError(Exception):
@@ -51,15 +51,15 @@ def load_bundle(path: Path = DEFAULT_ARTIFACT) -> Bundle:
         content = path.read_bytes()
         recorded = digest_path(path).read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"artifact {path.name} or its digest cannot be read ({error}); {_REMEDY}") from error
+        raise ArtifactError(f"artifact {path.name} or its digest cannot be read ({error}); {REMEDY}") from error
     digest = hashlib.sha256(content).hexdigest()
     if recorded != [digest, path.name]:
         expected = recorded[0] if recorded else "none"
         raise ArtifactError(
-            f"artifact {path.name} was altered: its SHA-256 is {digest}, the recorded one {expected}; {_REMEDY}"
+            f"artifact {path.name} was altered: its SHA-256 is {digest}, the recorded one {expected}; {REMEDY}"
         )
     try:
         artifact = msgspec.json.decode(content, type=ClosedFormArtifact)
     except msgspec.DecodeError as error:
-        raise ArtifactError(f"artifact {path.name} does not fit this version of the code ({error})") from error
+        raise ArtifactError(f"artifact {path.name} does not fit this version of the code ({error}); {REMEDY}") from error
     return Bundle(artifact, digest)

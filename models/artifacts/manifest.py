@@ -66,14 +66,6 @@ class AmplitudeSpread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     other_instrument_log_sd: float
 
 
-class MarginPrior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Competitive dealer margin, a prior, not measured: ``k₁·half-spread + k₂·σ·√(reference time)``, log-normal k."""
-
-    log_half_spread_share: Estimate
-    log_volatility_share: Estimate
-    volatility_reference_s: float
-
-
 class Draws(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How parameter draws are made: stratified; the first half by Almgren's law, the rest by the square-root law."""
 
@@ -162,7 +154,6 @@ class ClosedFormArtifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     markout: MarkoutParameters
     amplitude_spread: AmplitudeSpread
     microprice: MicropriceReport
-    margin_prior: MarginPrior
     draws: Draws
     calibration: Calibration
     report: Report

@@ -88,6 +88,19 @@ class Database:
                 yield UnitOfWork(connection)
 
     @asynccontextmanager
+    async def read(self) -> AsyncIterator[UnitOfWork]:
+        """A read-only transaction in which every query sees the same moment; a reader of several tables needs that.
+
+        Raises:
+            RfqError: ``DATABASE_UNAVAILABLE`` as ``begin``.
+        """
+        with unavailable_as_rfq_error():
+            async with self._engine.connect() as connection:
+                yield UnitOfWork(
+                    await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                )
+
+    @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A bare connection of the pool, for maintenance and for the group-commit writer; fails as ``begin`` does."""
         with unavailable_as_rfq_error():

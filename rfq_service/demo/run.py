@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 from rich.console import Console
@@ -29,13 +28,13 @@ from rfq_service.domain.identifiers import ApiKeyId
 from rfq_service.domain.market import ClockSource
 from rfq_service.market_data.feeds import Recording
 from rfq_service.settings import Settings
+from rfq_service.terminal import make_console
 
 _RFQS = 12
 _SEED = 7
 _START_TIMEOUT_S = 90.0
 _DESK = "demo-desk"
 _STEPS = 4
-_WIDTH = 140  # of the table where no terminal says how wide it is
 
 
 class DemoError(OSError):
@@ -44,9 +43,7 @@ class DemoError(OSError):
 
 def run_demo(settings: Settings) -> int:
     """Run the demo; 0 when every RFQ came to its end and everything has been stopped."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = make_console()
     source = os.environ.get("DEMO_DATA") or settings.market.source
     recordings = choose_market(source)
     _say_what_is_played(console, recordings)
@@ -129,7 +126,7 @@ def _keys(settings: Settings, dsn: str) -> Iterator[dict[str, str]]:
 
     async def revoke(uow: UnitOfWork) -> None:
         for key_id, _ in issued.values():
-            await uow.firms.revoke_key(ApiKeyId(UUID(str(key_id))), time.time_ns())
+            await administration.drop_key(uow, key_id)
 
     try:
         yield {name: key for name, (_, key) in issued.items()}
@@ -175,7 +172,7 @@ def _desk(url: str, key: str, log: Path) -> Iterator[dict[str, Any]]:
                 for line in process.stdout:
                     yield json.loads(line)
             if process.wait() != 0:
-                raise DemoError(f"the desk stopped early, see {log}")
+                raise DemoError(f"the desk stopped early, see {log}: {_last_line(log)}")
         finally:
             _stop(process)
 
@@ -187,7 +184,7 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
             if '"listening"' in line:
                 return str(json.loads(line)["url"])
         time.sleep(0.05)
-    raise DemoError(f"the service did not start, see {log}")
+    raise DemoError(f"the service did not start, see {log}: {_last_line(log)}")
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -199,7 +196,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
         except httpx.TransportError:
             pass
         time.sleep(0.05)
-    raise DemoError(f"the service did not become ready, see {log}")
+    raise DemoError(f"the service did not become ready, see {log}: {_last_line(log)}")
+
+
+def _last_line(log: Path) -> str:
+    return next(reversed(log.read_text(encoding="utf-8").splitlines()), "it said nothing")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -68,12 +68,12 @@ class BuySideDesk:
 
     async def rfq(self, caller: Firm, rfq_id: RfqId) -> RfqView:
         """One of the caller's RFQs; raises ``RFQ_NOT_FOUND``."""
-        async with self._context.database.begin() as uow:
+        async with self._context.database.read() as uow:
             return await self._view(uow, caller, await _own_rfq(uow, caller, rfq_id))
 
     async def rfqs(self, caller: Firm, state: RfqState | None, cursor: UUID | None, limit: int) -> Page[Rfq]:
         """The caller's RFQs, newest first."""
-        async with self._context.database.begin() as uow:
+        async with self._context.database.read() as uow:
             return await uow.rfqs.list(caller.firm_id, state=state, cursor=cursor, limit=limit)
 
     async def cancel(self, caller: Firm, rfq_id: RfqId) -> RfqView:
@@ -95,7 +95,7 @@ class BuySideDesk:
 
     async def ranked_quotes(self, caller: Firm, rfq_id: RfqId) -> RankedQuotes:
         """Every quote on the caller's RFQ with its score, and the latest decision. Reading never scores again."""
-        async with self._context.database.begin() as uow:
+        async with self._context.database.read() as uow:
             rfq = await _own_rfq(uow, caller, rfq_id)
             quotes = await uow.quotes.for_rfq(caller.firm_id, rfq_id)
             evaluations = await uow.quotes.evaluations(caller.firm_id, rfq_id)
@@ -178,7 +178,7 @@ class BuySideDesk:
         self, caller: Firm, wanted: QuoteFilter, cursor: UUID | None, limit: int
     ) -> Page[QuoteRecord]:
         """The quotes the caller has received, newest first, each with its score."""
-        async with self._context.database.begin() as uow:
+        async with self._context.database.read() as uow:
             return await uow.quotes.history(caller.firm_id, wanted, cursor=cursor, limit=limit)
 
     async def on_quotes_changed(self, uow: UnitOfWork, rfq: Rfq, active: Sequence[Quote], new: Quote | None) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from models.predictors import Prediction, PredictionRequest, Predictor
 from rfq_service.domain.instrument import Instrument
 from rfq_service.domain.market import MarketSnapshot
-from rfq_service.domain.measures import spread_bps
+from rfq_service.domain.measures import spread_bps, sweep_cost_bps
+from rfq_service.domain.units import Side
 
 # Candidate lengths of working a block in the lit market: from a sweep in slices to an hour.
 DURATIONS_S = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
@@ -24,8 +25,13 @@ class Forecaster:
 
     predictor: Predictor
 
-    def predict(self, instrument: Instrument, market: MarketSnapshot, quantity: Decimal) -> Prediction | None:
-        """Impact and information move of trading ``quantity``; ``None`` while the board has not seen enough market."""
+    def predict(
+        self, instrument: Instrument, market: MarketSnapshot, quantity: Decimal, side: Side
+    ) -> Prediction | None:
+        """Impact and information move of trading ``quantity``; ``None`` while the board has not seen enough market.
+
+        ``side`` is the client's in this instrument; it decides which side of the book a sweep takes, and nothing else.
+        """
         figures = market.statistics
         volatility, volume = figures.volatility_bps_sqrt_day, figures.volume_per_day_notional
         if not volatility or not volume:
@@ -38,6 +44,7 @@ class Forecaster:
                 volume_per_day_notional=volume,
                 depth_notional=figures.depth_notional or 0.0,
                 half_spread_bps=spread_bps(market.best_bid, market.best_ask) / 2.0,
+                sweep_bps=sweep_cost_bps(side, quantity, market, instrument.contract_type),
                 durations_s=np.array(DURATIONS_S),
                 horizon_s=HORIZON_S,
             )

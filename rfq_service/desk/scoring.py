@@ -98,10 +98,12 @@ class Scorer:
 
     def _leg(self, rfq: Rfq, leg: Leg, instrument: Instrument, now_ns: int) -> LegInputs:
         market = self.market.snapshot(leg.instrument_id)
-        predictions = None
+        predictions: dict[Side, Predictions | None] = {}
         if market is not None:
-            predictions = self._predictions(instrument, market, rfq.terms.leg_quantity(leg, rfq.remaining_quantity))
-        needed = {leg.side if side is Side.BUY else leg.side.opposite for side in rfq.terms.side.sides}
+            quantity = rfq.terms.leg_quantity(leg, rfq.remaining_quantity)
+            for package_side in rfq.terms.side.sides:
+                side = leg.side if package_side is Side.BUY else leg.side.opposite
+                predictions[side] = self._predictions(instrument, market, quantity, side)
         return LegInputs(
             instrument_id=leg.instrument_id,
             contract_type=instrument.contract_type,
@@ -109,13 +111,14 @@ class Scorer:
             ratio=leg.ratio,
             multiplier=instrument.multiplier,
             market=None if market is None else _leg_market(instrument, market, now_ns),
-            # the closed forms are the same for both sides of a leg
-            buying=predictions if Side.BUY in needed else None,
-            selling=predictions if Side.SELL in needed else None,
+            buying=predictions.get(Side.BUY),
+            selling=predictions.get(Side.SELL),
         )
 
-    def _predictions(self, instrument: Instrument, market: MarketSnapshot, quantity: Decimal) -> Predictions | None:
-        prediction = self.forecaster.predict(instrument, market, quantity)
+    def _predictions(
+        self, instrument: Instrument, market: MarketSnapshot, quantity: Decimal, side: Side
+    ) -> Predictions | None:
+        prediction = self.forecaster.predict(instrument, market, quantity, side)
         if prediction is None:
             return None
         return Predictions(

@@ -50,12 +50,12 @@ class SellSideDesk:
         self, caller: Firm, state: InvitationState | None, cursor: UUID | None, limit: int
     ) -> Page[Invitation]:
         """The RFQs the caller is invited to answer, newest first."""
-        async with self._context.database.begin() as uow:
+        async with self._context.database.read() as uow:
             return await uow.rfqs.invitations(caller.firm_id, state=state, cursor=cursor, limit=limit)
 
     async def invitation(self, caller: Firm, rfq_id: RfqId) -> Invitation:
         """One of them; raises ``RFQ_NOT_FOUND``."""
-        async with self._context.database.begin() as uow:
+        async with self._context.database.read() as uow:
             return await _own_invitation(uow, caller, rfq_id)
 
     async def post_quote(self, caller: Firm, rfq_id: RfqId, order: QuoteOrder) -> Quote:
@@ -152,7 +152,7 @@ class SellSideDesk:
             RfqError: for a request that cannot be traded. A refusal to quote is an answer, not an error.
         """
         context = self._context
-        async with context.database.begin() as uow:
+        async with context.database.read() as uow:
             terms = await self._terms_to_price(uow, caller, order)
             positions = [await uow.quotes.position(caller.firm_id, leg.instrument_id) for leg in terms.legs]
         now_ns = context.clock.now_ns()
@@ -173,7 +173,7 @@ class SellSideDesk:
         self, caller: Firm, wanted: QuoteFilter, cursor: UUID | None, limit: int
     ) -> Page[QuoteRecord]:
         """The quotes the caller has given, newest first; never a score."""
-        async with self._context.database.begin() as uow:
+        async with self._context.database.read() as uow:
             return await uow.quotes.history_for_dealer(caller.firm_id, wanted, cursor=cursor, limit=limit)
 
     async def _replace_old(self, uow: UnitOfWork, rfq: Rfq, caller: Firm, now_ns: int) -> list[Quote]:
@@ -222,7 +222,9 @@ class SellSideDesk:
         market = self._context.market.snapshot(leg.instrument_id)
         if market is None:
             return Decline(DeclineReason.STALE_MARKET, f"{leg.instrument_id}: there is no market")
-        forecast = self._forecaster.predict(instrument, market, terms.leg_quantity(leg))
+        # only the information move is used, which is the same for both sides of a leg
+        side = leg.side if terms.side.sides[0] is Side.BUY else leg.side.opposite
+        forecast = self._forecaster.predict(instrument, market, terms.leg_quantity(leg), side)
         if forecast is None:
             detail = f"{leg.instrument_id}: too little market seen to measure volatility and volume"
             return Decline(DeclineReason.VOLATILITY_UNKNOWN, detail)

@@ -40,6 +40,8 @@ class EventKind(StrEnum):
     FILL_BOOKED = "fill.booked"
     FIRM_ADDED = "firm.added"
     KEY_ADDED = "key.added"
+    KEY_REVOKED = "key.revoked"
+    INSTRUMENT_STORED = "instrument.stored"
 
 
 @dataclass(frozen=True, slots=True)

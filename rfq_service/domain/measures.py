@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rfq_service.domain.instrument import ContractType
+from rfq_service.domain.market import MarketSnapshot
 from rfq_service.domain.units import BPS, Side
 
 
@@ -42,3 +43,31 @@ def price_gap_bps(side: Side, winner: Decimal, loser: Decimal, gross_price: Deci
     Negative when the client took a quote that was not the best.
     """
     return side.sign * float((loser - winner) / gross_price) * BPS
+
+
+def sweep_cost_bps(side: Side, quantity: Decimal, snapshot: MarketSnapshot, contract_type: ContractType) -> float:
+    """What a client who takes ``quantity`` off the book at once pays beyond the touch, bps of mid, mean over the size.
+
+    It is the mean of ``client_cost_bps`` over the levels taken, less that of the touch: zero for a size within the
+    touch, and never falling with size. Past the last visible level the book is taken to go on with the mean density of
+    the visible side, counted from the mid: each further unit costs more than the last level, without bound.
+    """
+    levels = snapshot.asks if side is Side.BUY else snapshot.bids
+    if quantity <= levels[0].quantity:
+        return 0.0
+    size, taken, total, beyond_bps = float(quantity), 0.0, 0.0, 0.0
+    touch, mid = float(levels[0].price), float(snapshot.mid)
+    # in both kinds of contract ``client_cost_bps`` of a price less that of the touch
+    is_inverse = contract_type is ContractType.INVERSE
+    scale = mid / touch * BPS if is_inverse else BPS / mid
+    for level in levels:
+        price = float(level.price)
+        beyond_bps = abs(price - touch) * scale / (price if is_inverse else 1.0)
+        part = min(float(level.quantity), size - taken)
+        taken += part
+        total += part * beyond_bps
+        if taken >= size:
+            return total / size
+    reach_bps = beyond_bps + abs(touch - mid) * BPS / (touch if is_inverse else mid)
+    rest = size - taken
+    return (total + rest * (beyond_bps + 0.5 * rest / taken * reach_bps)) / size

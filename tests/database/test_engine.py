@@ -9,13 +9,14 @@ import time
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from rfq_service.db import migrate
 from rfq_service.db.embedded import EmbeddedPostgres
 from rfq_service.db.engine import Database, asyncpg_url
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.history import Firm
+from rfq_service.domain.identifiers import FirmId
 from tests.database import samples
 
 
@@ -176,3 +177,19 @@ async def test_a_killed_server_is_unavailable_in_the_middle_of_a_transaction(own
     async with database.begin() as uow:
         assert await uow.firms.list() == []
     await database.close()
+
+
+async def test_reader_sees_one_moment_and_cannot_write(database: Database) -> None:
+    name = "Seen by the second query only"
+    async with database.read() as reader:
+        before = await reader.firms.list()
+        async with database.begin() as writer:
+            await writer.firms.add(Firm(FirmId(samples.new_id()), name, is_dealer=False))
+            await writer.commit()
+        assert await reader.firms.list() == before
+        with pytest.raises(DBAPIError, match="read-only"):
+            await reader.firms.add(Firm(FirmId(samples.new_id()), "Never", is_dealer=False))
+    async with database.begin() as uow:
+        assert name in {firm.name for firm in await uow.firms.list()}
+        # the pool's connection has forgotten that it was a reader's
+        assert await uow.firms.add(Firm(FirmId(samples.new_id()), "Written after it", is_dealer=False))

@@ -202,3 +202,22 @@ def test_cancel_ends_every_quote(parties: Parties) -> None:
     withdrawn = parties.http[DEALERS[0]].post(f"/v1/dealer/quotes/{quote['quote_id']}/withdraw")
     assert (withdrawn.status_code, withdrawn.json()["code"]) == (409, "QUOTE_NOT_ACTIVE")
     assert [invitation(parties, dealer, rfq_id)["outcome"] for dealer in DEALERS[:2]] == ["cancelled", "passed"]
+
+
+def test_reading_while_quotes_arrive_never_fails(parties: Parties) -> None:
+    rfq_id = parties.open_rfq(expires_in_s="60")["rfq"]["rfq_id"]
+
+    def work(dealer: str) -> None:
+        for _ in range(15):
+            parties.quote(dealer, rfq_id, 1)
+
+    with ThreadPoolExecutor(len(DEALERS)) as pool:
+        writers = [pool.submit(work, dealer) for dealer in DEALERS]
+        while not all(writer.done() for writer in writers):
+            scored = ranked(parties, rfq_id)
+            assert all(len(item["evaluations"]) == 1 for item in scored["quotes"])
+        for writer in writers:
+            writer.result()
+    active = [item for item in ranked(parties, rfq_id)["quotes"] if item["quote"]["state"] == "active"]
+    assert {item["quote"]["dealer"] for item in active} == set(DEALERS)
+    assert len(active) == len(DEALERS)

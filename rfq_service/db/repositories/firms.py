@@ -63,12 +63,16 @@ class FirmRepository:
         row = (await self._connection.execute(statement)).first()
         return None if row is None else (ApiKeyId(row.key_id), _to_firm(row))
 
-    async def revoke_key(self, key_id: ApiKeyId, revoked_at_ns: int) -> bool:
-        """Revoke a key; ``False`` when it is unknown or already revoked."""
+    async def revoke_key(self, key_id: ApiKeyId, revoked_at_ns: int) -> FirmId | None:
+        """Revoke a key and return its firm; ``None`` when it is unknown or already revoked."""
         statement = (
-            update(_key).where(_key.c.id == key_id, _key.c.revoked_at_ns.is_(None)).values(revoked_at_ns=revoked_at_ns)
+            update(_key)
+            .where(_key.c.id == key_id, _key.c.revoked_at_ns.is_(None))
+            .values(revoked_at_ns=revoked_at_ns)
+            .returning(_key.c.firm_id)
         )
-        return (await self._connection.execute(statement)).rowcount == 1
+        firm_id = (await self._connection.execute(statement)).scalar_one_or_none()
+        return None if firm_id is None else FirmId(firm_id)
 
 
 def _to_firm(row: Row[tuple[object, ...]]) -> Firm:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rfq_service.domain.identifiers import InstrumentId
 from rfq_service.domain.instrument import ContractType
+from rfq_service.domain.market import ClockSource, Level, MarketSnapshot, MarketStatistics
 from rfq_service.domain.measures import (
     client_cost_bps,
     microprice_offset_bps,
@@ -14,6 +18,7 @@ from rfq_service.domain.measures import (
     price_gap_bps,
     signed_move_bps,
     spread_bps,
+    sweep_cost_bps,
 )
 from rfq_service.domain.units import MICRO_BPS_MAX, Side, to_micro_bps
 from tests.unit.domain.builders import ADMITTED_POSITIVE, decimals
@@ -99,3 +104,109 @@ def test_the_microprice_stays_within_half_the_half_spread(imbalance, weight, hal
 )
 def test_cover_distance(side, winner, loser, gross, gap_bps):
     assert price_gap_bps(side, Decimal(winner), Decimal(loser), Decimal(gross)) == pytest.approx(gap_bps)
+
+
+def book(bids: Sequence[tuple[str, str]], asks: Sequence[tuple[str, str]]) -> MarketSnapshot:
+    return MarketSnapshot(
+        instrument_id=InstrumentId("V.SPOT.ABC"),
+        ts_event_ns=0,
+        ts_init_ns=0,
+        recorded_ts_ns=None,
+        clock_source=ClockSource.EXCHANGE,
+        source_count=1,
+        sequence=1,
+        bids=tuple(Level(Decimal(price), Decimal(quantity)) for price, quantity in bids),
+        asks=tuple(Level(Decimal(price), Decimal(quantity)) for price, quantity in asks),
+        statistics=MarketStatistics(None, None, None, None, None, 0.0),
+    )
+
+
+# mid 100; 60 units on either side, the bids thinner near the touch
+HAND_MADE = book(
+    bids=[("99.9", "10"), ("99.8", "20"), ("99.5", "30")],
+    asks=[("100.1", "30"), ("100.3", "20"), ("100.4", "10")],
+)
+
+
+def walk(side: Side, quantity: int, snapshot: MarketSnapshot, kind: ContractType) -> Fraction:
+    """Brute force in exact arithmetic, unit by unit: mean cost of the units taken, less that of the touch."""
+    levels = snapshot.asks if side is Side.BUY else snapshot.bids
+    mid = Fraction(snapshot.mid)
+
+    def cost(level: Level) -> Fraction:
+        price = Fraction(level.price)
+        return side.sign * (price - mid) / (price if kind is INVERSE else mid) * 10_000
+
+    units = [cost(level) for level in levels for _ in range(int(level.quantity))]
+    return sum(units[:quantity], Fraction(0)) / quantity - units[0]
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("kind", ContractType)
+def test_a_sweep_within_the_visible_book_is_exact(side, kind):
+    for quantity in range(1, 61):
+        expected = float(walk(side, quantity, HAND_MADE, kind))
+        assert sweep_cost_bps(side, Decimal(quantity), HAND_MADE, kind) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "side, quantity, cost_bps",
+    [
+        (Side.BUY, "30", 0.0),
+        (Side.BUY, "50", 8.0),  # 20 units 20 bps behind the touch
+        (Side.BUY, "60", 70.0 / 6.0),
+        (Side.SELL, "10", 0.0),
+        (Side.SELL, "60", 140.0 / 6.0),
+        # 60 units within 40 bps of the mid, 60 more within the next 40: 50 bps behind the touch on average
+        (Side.BUY, "120", (60.0 * 70.0 / 6.0 + 60.0 * 50.0) / 120.0),
+    ],
+)
+def test_a_sweep_counted_by_hand(side, quantity, cost_bps):
+    assert sweep_cost_bps(side, Decimal(quantity), HAND_MADE, LINEAR) == pytest.approx(cost_bps, rel=1e-9)
+
+
+def test_a_book_of_one_level_goes_on_at_its_distance_from_the_mid():
+    thin = book(bids=[("99.9", "5")], asks=[("100.1", "5")])
+    # 5 units at 10 bps from the mid, the next 5 between 10 and 20
+    assert sweep_cost_bps(Side.BUY, Decimal(10), thin, LINEAR) == pytest.approx(2.5)
+
+
+@st.composite
+def books(draw: st.DrawFn) -> MarketSnapshot:
+    mid = draw(st.integers(1_000, 10**7))
+    steps = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 10**9)), min_size=1, max_size=20)
+
+    def levels(sign: int) -> list[tuple[str, str]]:
+        price, found = mid, []
+        for step, quantity in draw(steps):
+            price += sign * step
+            if price > 0:
+                found.append((f"{price}e-3", f"{quantity}e-4"))
+        return found or [(f"{mid + sign}e-3", "1")]
+
+    return book(levels(-1), levels(1))
+
+
+@given(books(), SIDES, KINDS, decimals("0.0001", "10000000", 4), st.integers(1, 10**6))
+def test_a_larger_sweep_costs_more_a_unit(snapshot, side, kind, quantity, growth_ppm):
+    larger = quantity * (1 + Decimal(growth_ppm) / 10**6)
+    cost, more = (sweep_cost_bps(side, size, snapshot, kind) for size in (quantity, larger))
+    assert 0.0 <= cost <= more * (1.0 + 1e-9)
+
+
+@given(books(), SIDES, KINDS, st.fractions(0, 1))
+def test_a_size_within_the_touch_costs_the_half_spread_and_no_more(snapshot, side, kind, share):
+    touch = (snapshot.asks if side is Side.BUY else snapshot.bids)[0].quantity
+    quantity = touch * Decimal(share.numerator) / Decimal(share.denominator)
+    assert sweep_cost_bps(side, quantity, snapshot, kind) == 0.0
+
+
+@given(books(), SIDES, KINDS, st.integers(1, 1_000))
+def test_beyond_the_visible_levels_no_unit_is_cheaper_than_the_last(snapshot, side, kind, times):
+    levels = snapshot.asks if side is Side.BUY else snapshot.bids
+    visible = sum((level.quantity for level in levels), Decimal(0))
+    last = client_cost_bps(side, levels[-1].price, snapshot.mid, kind)
+    last -= client_cost_bps(side, levels[0].price, snapshot.mid, kind)
+    within, beyond = (sweep_cost_bps(side, size, snapshot, kind) for size in (visible, visible * (1 + times)))
+    marginal = (beyond * (1 + times) - within) / times
+    assert marginal > last * (1.0 + 1e-9)
