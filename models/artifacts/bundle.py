@@ -61,5 +61,6 @@ def load_bundle(path: Path = DEFAULT_ARTIFACT) -> Bundle:
     try:
         artifact = msgspec.json.decode(content, type=ClosedFormArtifact)
     except msgspec.DecodeError as error:
-        raise ArtifactError(f"artifact {path.name} does not fit this version of the code ({error}); {REMEDY}") from error
+        detail = f"artifact {path.name} does not fit this version of the code ({error}); {REMEDY}"
+        raise ArtifactError(detail) from error
     return Bundle(artifact, digest)

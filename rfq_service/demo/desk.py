@@ -55,6 +55,8 @@ def _order(number: int, market: dict[str, Any], instrument: dict[str, Any], draw
         "legs": [{"instrument_id": market["instrument_id"]}],
         "side": side,
         "quantity": f"{quantity:f}",
+        # finer than the book's tick, as blocks are negotiated
+        "price_increment": f"{Decimal(instrument['tick_size']) / 10:f}",
         "size_mode": "any_part" if number % 4 == 3 else "all_or_none",
         "expires_in_s": "30",
         "client_reference": f"demo-{number + 1}",

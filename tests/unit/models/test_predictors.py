@@ -225,7 +225,7 @@ def test_a_prediction_takes_less_than_a_hundred_microseconds():
     "change",
     [
         {"draws": Draws(count=3, seed=1, method="")},
-        {"markout": msgspec.structs.replace(PREDICTOR.artifact.markout, covariance=((-1.0, 0, 0), (0, 1, 0), (0, 0, 1)))},
+        {"markout": msgspec.structs.replace(PREDICTOR.artifact.markout, covariance=((-1, 0, 0), (0, 1, 0), (0, 0, 1)))},
     ],
     ids=["odd number of draws", "no covariance"],
 )
