@@ -20,12 +20,13 @@ from rfq_service.domain.errors import ErrorCode
         *TERMS_PROBLEMS,
         *(ErrorCode.QUOTE_CROSSED, ErrorCode.QUOTE_SIDE_MISMATCH, ErrorCode.QUOTE_LEGS_MISMATCH),
         *(ErrorCode.QUANTITY_BELOW_MINIMUM, ErrorCode.QUANTITY_NOT_ALL, ErrorCode.TTL_OUT_OF_RANGE),
+        *(ErrorCode.STALE_MARKET, ErrorCode.NO_MARKET),
     ),
 )
 async def evaluate_quotes(call: Call[EvaluationIn, NoQuery]) -> RankedQuotesOut:
     """Score quotes received elsewhere.
 
-    The RFQ and its quotes in, scores and a decision out, stored before the reply like any other. A market that is stale
-    or absent is no error: the verdict says so. Such quotes cannot be accepted here.
+    The RFQ and its quotes in, scores and a decision out, stored before the reply like any other. Without a fresh market
+    there is nothing to score against, and nothing is stored. Such quotes cannot be accepted here.
     """
     return ranked_quotes_out(await call.runtime.buy_side.evaluate(call.caller, call.body.order()))

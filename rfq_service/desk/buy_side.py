@@ -144,7 +144,8 @@ class BuySideDesk:
         """Score quotes received on other platforms; stored like any other, answered after the commit.
 
         Raises:
-            RfqError: for terms or quotes that cannot be; then nothing is stored.
+            RfqError: for terms or quotes that cannot be, and ``NO_MARKET`` or ``STALE_MARKET`` when there is nothing to
+                score against; then nothing is stored. (A quote on a live RFQ is stored all the same, unscored.)
         """
         context = self._context
         now_ns = context.clock.now_ns()
@@ -161,6 +162,7 @@ class BuySideDesk:
             except RfqError as error:
                 raise error.at(f"quotes[{index}]") from None
             quotes.append(quote)
+        self._check_markets(rfq, now_ns)
         scoring = self._scorer.score(rfq, quotes, quotes, now_ns)
         event = build_event(
             EventKind.RFQ_EVALUATED,
@@ -228,6 +230,16 @@ class BuySideDesk:
             price=price,
             filled_at_ns=now_ns,
         )
+
+    def _check_markets(self, rfq: Rfq, now_ns: int) -> None:
+        instruments = self._context.instruments()
+        for index, leg in enumerate(rfq.terms.legs):
+            market = self._context.market.snapshot(leg.instrument_id)
+            field = f"legs[{index}].instrument_id"
+            if market is None:
+                raise RfqError(ErrorCode.NO_MARKET, "there is no market to score against", field)
+            if market.age_ns(now_ns) > instruments[leg.instrument_id].staleness_limit_ns:
+                raise RfqError(ErrorCode.STALE_MARKET, "the market is too old to score against", field)
 
     async def _view(self, uow: UnitOfWork, caller: Firm, rfq: Rfq) -> RfqView:
         panel = await uow.rfqs.panel(rfq.rfq_id)

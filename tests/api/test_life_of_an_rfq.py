@@ -192,11 +192,9 @@ async def test_without_a_market_the_answer_says_so(
     book = (await client.get("/v1/board/TEST.SPOT.QUIET")).json()
     assert (book["market"]["status"], book["bids"], book["asks"]) == ("no_market", [], [])
     body = order({"instrument_id": "TEST.SPOT.QUIET"}, quotes=[{"dealer": "Desk", "ask": {"price": "1"}}])
-    scored = (await client.post("/v1/evaluations", json=body)).json()
-    [evaluation] = scored["quotes"][0]["evaluations"]
-    assert evaluation["verdict"] in ("stale", "unreliable")
-    assert "NO_MARKET" in evaluation["reasons"]
-    assert evaluation["cost_bps"] is None
+    refused = await client.post("/v1/evaluations", json=body)
+    assert refused.status_code == 409
+    assert (refused.json()["code"], refused.json()["field"]) == ("NO_MARKET", "legs[0].instrument_id")
     hypothetical = {"instrument_id": "TEST.SPOT.QUIET", "side": "buy", "quantity": "100"}
     price = (await dealer.post("/v1/dealer/price", json=hypothetical)).json()
     assert (price["decline_code"], price["sides"]) == ("STALE_MARKET", [])
@@ -210,10 +208,16 @@ async def test_a_stale_market_gives_no_score_and_no_quote(
     try:
         assert (await client.get(f"/v1/board/{known.instrument_id}")).json()["market"]["status"] == "stale"
         body = order(market, quotes=[{"dealer": "Desk", "ask": {"price": market["ask"]}}])
-        scored = (await client.post("/v1/evaluations", json=body)).json()
+        refused = await client.post("/v1/evaluations", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "STALE_MARKET")
+        # a dealer's quote on a live RFQ is not lost for it: it is stored, and its score says why there is none
+        rfq_id = (await client.post("/v1/rfqs", json=order(market))).json()["rfq"]["rfq_id"]
+        quote = {"ask": {"price": market["ask"]}}
+        assert (await dealer.post(f"/v1/dealer/rfqs/{rfq_id}/quotes", json=quote)).status_code == 201
+        scored = (await client.get(f"/v1/rfqs/{rfq_id}/quotes")).json()
         [evaluation] = scored["quotes"][0]["evaluations"]
         assert (evaluation["verdict"], evaluation["fairness"]) == ("stale", None)
-        assert "STALE_MARKET" in evaluation["reasons"]
+        assert evaluation["reasons"] == ["STALE_MARKET"]
         hypothetical = {"instrument_id": known.instrument_id, "side": "buy", "quantity": "100"}
         price = (await dealer.post("/v1/dealer/price", json=hypothetical)).json()
         assert (price["decline_code"], price["sides"]) == ("STALE_MARKET", [])

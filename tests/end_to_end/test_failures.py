@@ -119,10 +119,8 @@ def test_market_that_ends_gives_no_score_and_no_price(postgres: EmbeddedPostgres
                 break
             time.sleep(0.5)
         assert row["status"] == "stale"
-        scored = parties.http[CLIENT].post("/v1/evaluations", json=body)
-        assert scored.status_code == 201
-        score = scored.json()["quotes"][0]["evaluations"][0]
-        assert (score["verdict"], score["reasons"], score["cost_bps"]) == ("stale", ["STALE_MARKET"], None)
+        refused = parties.http[CLIENT].post("/v1/evaluations", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "STALE_MARKET")
         request = {"instrument_id": instrument_id, "side": "buy", "quantity": "1000"}
         price = parties.http[DEALERS[0]].post("/v1/dealer/price", json=request).json()
         assert (price["decline_code"], price["sides"]) == ("STALE_MARKET", [])
