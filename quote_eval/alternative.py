@@ -8,14 +8,14 @@ filled. Realised cost adds timing risk, ``σ·√(T/3)`` for an even pace.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quote_eval.benchmark import Reference
-from quote_eval.fair_charge import half_spread_draws, information_excess
+from quote_eval.fair_charge import half_spread_draws
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters, Predictions
 from quote_eval.numerics import Floats, expected_shortfall, mean, normal_cdf, phi_2, stratified_normals
 from rfq_service.domain.errors import require
@@ -28,11 +28,16 @@ _SD_MIN_BPS = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LegOutlook:
-    """One leg ready for scoring on one side: reference, the client's side of it, predictions."""
+    """One leg ready for scoring on one side: reference, the client's side of it, predictions.
+
+    Attributes:
+        excess_bps: (M,) ``information_excess`` of the predictions.
+    """
 
     reference: Reference
     side: Side
     predictions: Predictions
+    excess_bps: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +48,7 @@ class Alternative:
         parts_bps: (5, K) means: fees, half-spread, temporary, permanent, drift (with funding).
         expected_bps: (K, M) expected cost given the parameters.
         timing_sd_bps: (K,) sd of the realised cost around it.
+        objectives_bps: (3, K) expected cost, CVaR and objective of the realised cost.
         admissible: (K,) within the time left, and gentle enough for the volume or the book.
         best: index of the duration of least objective among the admissible ones.
         participation_exceeded: no duration was gentle enough; the slowest in time is used.
@@ -55,6 +61,7 @@ class Alternative:
     permanent_bps: Floats
     expected_bps: Floats
     timing_sd_bps: Floats
+    objectives_bps: Floats
     admissible: tuple[bool, ...]
     best: int | None
     participation_exceeded: bool
@@ -83,7 +90,9 @@ def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], vo
     """Price every candidate duration and pick the best admissible one."""
     parameters = inputs.parameters
     durations = legs[0].predictions.durations_s
-    require(all(np.array_equal(leg.predictions.durations_s, durations) for leg in legs), "legs share their durations")
+    require(
+        all(np.array_equal(leg.predictions.durations_s, durations) for leg in legs[1:]), "legs share their durations"
+    )
     fees = sum(leg.reference.weight * leg.reference.market.taker_fee_bps for leg in legs)
     spread = weighted_sum(legs, [half_spread_draws(leg.predictions, parameters, inputs.seed) for leg in legs])
     temporary = weighted_sum(legs, [leg.predictions.temporary_bps for leg in legs])
@@ -92,22 +101,14 @@ def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], vo
     fixed = fees + spread + drift
     expected = fixed + temporary + 0.5 * permanent
     timing_sd = volatility * np.sqrt(durations / (3.0 * S_PER_DAY))
-    in_time, gentle = _admissible(inputs, legs, durations)
-    allowed = in_time & gentle
-    exceeded = not allowed.any() and bool(in_time.any())
-    if exceeded:
-        allowed = np.zeros_like(in_time)
-        allowed[np.flatnonzero(in_time)[-1]] = True
-    count = len(durations)
-    parts = np.stack(
-        [
-            np.full(count, fees),
-            np.full(count, mean(spread)),
-            mean(temporary),
-            np.full(count, 0.5 * mean(permanent)),
-            mean(drift),
-        ]
-    )
+    objectives = objective(realised(expected, timing_sd[:, None], inputs), inputs)
+    admissible, exceeded = _admissible(inputs, legs, durations.tolist())
+    parts = np.empty((5, len(durations)))
+    parts[0] = fees
+    parts[1] = mean(spread)
+    parts[2] = mean(temporary)
+    parts[3] = 0.5 * mean(permanent)
+    parts[4] = mean(drift)
     return Alternative(
         durations_s=durations,
         parts_bps=parts,
@@ -116,20 +117,18 @@ def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], vo
         permanent_bps=permanent,
         expected_bps=expected,
         timing_sd_bps=timing_sd,
-        admissible=tuple(allowed.tolist()),
-        best=best_duration(expected, timing_sd, allowed, inputs),
+        objectives_bps=objectives,
+        admissible=admissible,
+        best=least_objective(objectives[2], admissible),
         participation_exceeded=exceeded,
     )
 
 
-def best_duration(
-    expected: Floats, timing_sd: Floats, allowed: NDArray[np.bool_], inputs: EvaluationInputs
-) -> int | None:
-    """Index of the allowed duration with the least objective; ``None`` when none is allowed."""
-    if not allowed.any():
-        return None
-    weighed = objective(realised(expected, timing_sd[:, None], inputs), inputs)[2]
-    return int(np.where(allowed, np.rint(weighed * 1e6), np.inf).argmin())
+def least_objective(objectives_bps: Floats, allowed: Sequence[bool]) -> int | None:
+    """Index of the allowed choice with the least objective (N,) in fixed point, the first of equals, or ``None``."""
+    weighed = objectives_bps.tolist()
+    choices = [(round(weighed[index] * 1e6), index) for index, is_allowed in enumerate(allowed) if is_allowed]
+    return min(choices)[1] if choices else None
 
 
 def realised(expected: Floats, market_sd: Floats | float, inputs: EvaluationInputs) -> Floats:
@@ -137,11 +136,11 @@ def realised(expected: Floats, market_sd: Floats | float, inputs: EvaluationInpu
     return expected + market_sd * stratified_normals(inputs.seed, MARKET_STREAM, expected.shape[-1])
 
 
-def objective(costs: Floats, inputs: EvaluationInputs) -> tuple[Floats, Floats, Floats]:
-    """Expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` over the last axis of equally likely costs (…, M)."""
-    parameters = inputs.parameters
-    expected, tail = mean(costs), expected_shortfall(costs, parameters.cvar_level)
-    return expected, tail, (1.0 - parameters.risk_weight) * expected + parameters.risk_weight * tail
+def objective(costs: Floats, inputs: EvaluationInputs) -> Floats:
+    """(3, …): expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` of equally likely costs (…, M)."""
+    weight = inputs.parameters.risk_weight
+    expected, tail = mean(costs), expected_shortfall(costs, inputs.parameters.cvar_level)
+    return np.array((expected, tail, (1.0 - weight) * expected + weight * tail))
 
 
 def realised_survival(expected: Floats, market_sd: Floats | float, at: Floats) -> Floats:
@@ -149,8 +148,9 @@ def realised_survival(expected: Floats, market_sd: Floats | float, at: Floats) -
 
     ``market_sd`` is a number, or one per leading index of ``expected``.
     """
-    scale = 1.0 / np.maximum(market_sd, _SD_MIN_BPS)[..., None, None]
-    return mean(normal_cdf((expected[..., None, :] - at[:, None]) * scale))
+    distance = expected[..., None, :] - at[:, None]
+    distance *= 1.0 / np.maximum(market_sd, _SD_MIN_BPS)[..., None, None]
+    return mean(normal_cdf(distance))
 
 
 def slice_count(duration_s: float, parameters: EvaluationParameters) -> int:
@@ -159,7 +159,9 @@ def slice_count(duration_s: float, parameters: EvaluationParameters) -> int:
 
 
 def weighted_sum(legs: tuple[LegOutlook, ...], values: list[Floats]) -> Floats:
-    """Sum of the legs' values by share of gross notional."""
+    """Sum of the legs' values by share of gross notional, which is 1 for a single leg."""
+    if len(legs) == 1:
+        return values[0]
     total = legs[0].reference.weight * values[0]
     for leg, value in zip(legs[1:], values[1:], strict=True):
         total = total + leg.reference.weight * value
@@ -169,9 +171,10 @@ def weighted_sum(legs: tuple[LegOutlook, ...], values: list[Floats]) -> Floats:
 def _drift(leg: LegOutlook, durations: Floats, parameters: EvaluationParameters) -> Floats:
     """(K, M): information reaching the unfilled part, less the funding that a later position does not pay."""
     arrival_s = parameters.information_time_share * leg.predictions.horizon_s
-    unfilled = _information_share(tuple(durations.tolist()), arrival_s)
-    funding = leg.side.sign * leg.reference.market.funding_bps_per_day * durations / (2.0 * S_PER_DAY)
-    drift: Floats = unfilled * information_excess(leg.predictions) - funding[:, None]
+    drift: Floats = _information_share(tuple(durations.tolist()), arrival_s) * leg.excess_bps
+    funding_bps_per_day = leg.side.sign * leg.reference.market.funding_bps_per_day
+    if funding_bps_per_day != 0.0:
+        drift -= (funding_bps_per_day * durations / (2.0 * S_PER_DAY))[:, None]
     return drift
 
 
@@ -185,17 +188,28 @@ def _information_share(durations_s: tuple[float, ...], arrival_s: float) -> Floa
 
 
 def _admissible(
-    inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], durations: Floats
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(K,) flags: ends in time; in every leg gentle enough, by share of volume or by child size against the book."""
-    parameters, end_ns = inputs.parameters, inputs.request.complete_by_ns
+    inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], durations_s: list[float]
+) -> tuple[tuple[bool, ...], bool]:
+    """(K,) flags: ends in time and gentle enough; and whether none is gentle, so that the slowest in time is used."""
+    end_ns = inputs.request.complete_by_ns
     left_s = math.inf if end_ns is None else (end_ns - inputs.now_ns) / NS_PER_S
-    gentle = np.full(len(durations), fill_value=True)
-    slices = np.ceil(durations / parameters.slice_interval_s)
+    in_time = [duration_s <= left_s for duration_s in durations_s]
+    allowed = in_time
     for leg in legs:
-        notional = float(leg.reference.notional)
-        volume = leg.predictions.volume_per_day_notional * durations / S_PER_DAY
-        gentle &= (notional <= parameters.participation_max * volume) | (
-            notional / slices <= parameters.depth_share_max * leg.predictions.depth_notional
-        )
-    return durations <= left_s, gentle
+        law, notional = leg.predictions, float(leg.reference.notional)
+        allowed = [
+            is_allowed and _is_gentle(law, notional, duration_s, inputs.parameters)
+            for is_allowed, duration_s in zip(allowed, durations_s, strict=True)
+        ]
+    if any(allowed) or not any(in_time):
+        return tuple(allowed), False
+    slowest = sum(in_time) - 1  # durations ascend
+    return tuple([index == slowest for index in range(len(durations_s))]), True
+
+
+def _is_gentle(law: Predictions, notional: float, duration_s: float, parameters: EvaluationParameters) -> bool:
+    """By share of the volume traded meanwhile, or by child size against the resting depth."""
+    volume = law.volume_per_day_notional * duration_s / S_PER_DAY
+    if notional <= parameters.participation_max * volume:
+        return True
+    return notional / slice_count(duration_s, parameters) <= parameters.depth_share_max * law.depth_notional

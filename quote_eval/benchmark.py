@@ -74,12 +74,12 @@ def leg_cost_micro_currency(reference: Reference, side: Side, price: Decimal, qu
 
     Linear: ``s·(p − m) × size``. Inverse: the coin loss valued at the mid, ``s·(p − m)/p × notional``.
     """
-    leg = reference.leg
-    difference = EXACT.multiply(Decimal(side.sign), EXACT.subtract(price, reference.market.mid))
+    leg, mid = reference.leg, reference.market.mid
+    difference = EXACT.subtract(price, mid) if side is Side.BUY else EXACT.subtract(mid, price)
     amount = EXACT.multiply(EXACT.multiply(quantity, leg.ratio), EXACT.multiply(leg.multiplier, difference))
     if leg.contract_type is ContractType.INVERSE:
         amount /= price
-    return int((amount * _MICRO).to_integral_value())
+    return round(amount * _MICRO)
 
 
 def limit_cost_bps(request: RequestInputs, references: tuple[Reference, ...], side: Side) -> float | None:

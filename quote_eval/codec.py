@@ -100,10 +100,12 @@ def _encode(value: object) -> Any:
 
 
 def encode_array(values: Floats) -> dict[str, Any]:
-    """One array by value; also the hook for an encoder that knows everything but arrays."""
-    """An array by value: dtype, shape and the base64 of its bytes; float32 where that loses nothing."""
+    """An array by value: dtype, shape and the base64 of its bytes; float32 where that loses nothing.
+
+    Also the hook for an encoder that knows everything but arrays.
+    """
     narrow = values.astype("<f4")
-    stored = narrow if np.array_equal(narrow.astype(np.float64), values) else values.astype("<f8")
+    stored = narrow if (narrow == values).all() else values.astype("<f8")
     return {
         "dtype": stored.dtype.str,
         "shape": list(stored.shape),

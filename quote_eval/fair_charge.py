@@ -66,12 +66,14 @@ class FairCharge:
         margin_bps: (P, M) the margin inside them.
         bars_bps: (5,) means over the first dealer's draws: half-spread, temporary, own permanent, risk, information.
         ttl_exercise: (P, M) share of the option of a firm quote that the client realises.
+        ttl_exercise_mean: of the first dealer.
     """
 
     base_bps: Floats
     margin_bps: Floats
     bars_bps: Floats
     ttl_exercise: Floats
+    ttl_exercise_mean: float
 
     def draws(self, volatility_bps_sqrt_day: float, ttl_s: float) -> Floats:
         """(P, M) draws of F for a quote that is firm for ``ttl_s``."""
@@ -80,17 +82,20 @@ class FairCharge:
 
 @dataclass(frozen=True, slots=True)
 class DealerDraws:
-    """Which dealers to draw: P of them for M parameter draws, fixed by the seed; every leg has its own."""
+    """Which dealers to draw for M parameter draws, fixed by the seed; every leg has its own.
+
+    There are always ``parameters.rival_draws_max`` of them, and a smaller panel is the first of these: what takes long
+    to compute does not depend on how many dealers quote.
+    """
 
     parameters: EvaluationParameters
     seed: int
     leg_index: int
-    dealers: int
     count: int
 
 
 def fair_charge(
-    predictions: Predictions, notional: float, share: float, taker_fee_bps: float, drawn: DealerDraws
+    predictions: Predictions, notional: float, share: float, taker_fee_bps: float, drawn: DealerDraws, dealers: int
 ) -> FairCharge:
     """Draws of F for part of a request in one leg; the formulas are in the module's docstring.
 
@@ -100,10 +105,10 @@ def fair_charge(
         share: part of it that the quote is good for, in (0, 1].
         taker_fee_bps: the client's lit fee, of which a dealer pays a share.
         drawn: the dealers.
+        dealers: P, how many of them are asked for.
     """
     parameters, count = drawn.parameters, len(predictions.permanent_bps)
-    states = dealer_states(drawn)
-    weights = path_weights(drawn, tuple(predictions.durations_s.tolist()), predictions.horizon_s)
+    panel = draw_panel(drawn, tuple(predictions.durations_s.tolist()), predictions.horizon_s, dealers)
     size_in_volume = share * notional / predictions.volume_per_day_notional
     rates = np.empty((5, len(predictions.durations_s), count))
     rates[0] = half_spread_draws(predictions, parameters, drawn.seed) + parameters.dealer_fee_share * taker_fee_bps
@@ -111,16 +116,17 @@ def fair_charge(
     rates[2] = predictions.permanent_bps * share
     rates[3] = 0.5 * predictions.volatility_bps_sqrt_day**2 * size_in_volume
     rates[4] = information_excess(predictions)
-    costs = np.einsum("cbkpm,ckm->bkpm", weights, rates)
-    least = costs.min(axis=1)
-    margin = states.margin_multiple * (
+    costs = np.einsum("cbpkm,ckm->bpkm", panel.weights, rates)
+    least = np.minimum.reduce(costs, axis=2)
+    margin = panel.margin_multiple * (
         parameters.margin_floor_bps + parameters.margin_half_spread_share * predictions.half_spread_bps
     )
     return FairCharge(
         base_bps=(parameters.processing_bps + margin) + (least[0] - least[1]),
         margin_bps=margin,
-        bars_bps=_mean_bars(weights[:, :, :, 0], rates, costs[:, :, 0].argmin(axis=1)),
-        ttl_exercise=states.ttl_exercise,
+        bars_bps=_mean_bars(panel.first_weights, rates, costs[:, 0].argmin(axis=1)),
+        ttl_exercise=panel.ttl_exercise,
+        ttl_exercise_mean=panel.ttl_exercise_mean,
     )
 
 
@@ -128,14 +134,16 @@ def _mean_bars(weights: Floats, rates: Floats, chosen: NDArray[np.int64]) -> Flo
     """(5,) expected components of the first dealer's charge at the durations he picks, after less before the trade.
 
     Args:
-        weights: (5, 2, K, M), the first dealer's path weights.
+        weights: (5, 2·K·M), the first dealer's path weights after and then before the trade.
         rates: (5, K, M), what they multiply.
         chosen: (2, M), index of the duration after and before the trade.
     """
-    draws = np.arange(chosen.shape[1])
-    after = weights[:, 0, chosen[0], draws] * rates[:, chosen[0], draws]
-    before = weights[:, 1, chosen[1], draws] * rates[:, chosen[1], draws]
-    return mean(after - before)
+    _, durations, draws = rates.shape
+    place = chosen * draws + np.arange(draws)
+    rate = rates.reshape(5, -1).take(place, axis=1)
+    place[1] += durations * draws
+    bars = weights.take(place, axis=1) * rate
+    return mean(bars[:, 0] - bars[:, 1])
 
 
 def information_excess(predictions: Predictions) -> Floats:
@@ -166,13 +174,12 @@ def option_value_bps(volatility_bps_sqrt_day: float, ttl_s: float) -> float:
     return volatility_bps_sqrt_day * math.sqrt(max(ttl_s, 0.0) / S_PER_DAY / (2.0 * math.pi))
 
 
-@lru_cache(maxsize=64)
 def dealer_states(drawn: DealerDraws) -> DealerStates:
     """States of the dealers: stratified per dealer and dimension, fixed by the seed."""
     parameters, first = drawn.parameters, drawn.leg_index * _STREAMS_PER_LEG + _STREAMS_PER_DEALER
 
     def normals(dimension: int) -> Floats:
-        streams = (first + dimension + dealer * _STREAMS_PER_DEALER for dealer in range(drawn.dealers))
+        streams = (first + dimension + dealer * _STREAMS_PER_DEALER for dealer in range(parameters.rival_draws_max))
         return np.stack([stratified_normals(drawn.seed, stream, drawn.count) for stream in streams])
 
     return DealerStates(
@@ -184,24 +191,67 @@ def dealer_states(drawn: DealerDraws) -> DealerStates:
     )
 
 
-@lru_cache(maxsize=32)  # each up to 2 MB
-def path_weights(drawn: DealerDraws, durations_s: tuple[float, ...], horizon_s: float) -> Floats:
-    """Weights (5, 2, K, P, M) of half-spread, temporary, permanent, risk and information, after and before the trade.
+@dataclass(frozen=True, slots=True, eq=False)
+class PanelDraws:
+    """The first P dealers of a leg, laid out for fast use; they know no market.
 
-    They are the path integrals of the module's docstring times the powers of the inventory: they know no market and
-    are kept between calls. Information counts for the request alone, so it has no weight before the trade.
+    Attributes:
+        weights: (5, 2, P, K, M) their path weights.
+        first_weights: (5, 2·K·M) those of the first dealer, after and then before the trade.
+        margin_multiple, ttl_exercise: (P, M) of their states.
+        ttl_exercise_mean: of the first dealer.
     """
-    states, power = dealer_states(drawn), 1.0 + drawn.parameters.temporary_size_exponent
-    durations = np.array(durations_s)[:, None, None]
-    shed = durations / states.holding_time_s
-    arrived = durations / (drawn.parameters.information_time_share * horizon_s)
+
+    weights: Floats
+    first_weights: Floats
+    margin_multiple: Floats
+    ttl_exercise: Floats
+    ttl_exercise_mean: float
+
+
+@lru_cache(maxsize=64)  # each up to 2 MB
+def draw_panel(drawn: DealerDraws, durations_s: tuple[float, ...], horizon_s: float, dealers: int) -> PanelDraws:
+    """A panel of P dealers; drawn once and kept."""
+    states, all_weights = _dealers_and_paths(drawn, durations_s, horizon_s)
+    weights = np.ascontiguousarray(all_weights[:, :, :dealers])
+    weights.setflags(write=False)
+    return PanelDraws(
+        weights=weights,
+        first_weights=weights[:, :, 0].reshape(5, -1),
+        margin_multiple=states.margin_multiple[:dealers],
+        ttl_exercise=states.ttl_exercise[:dealers],
+        ttl_exercise_mean=float(mean(states.ttl_exercise[0])),
+    )
+
+
+@lru_cache(maxsize=8)
+def _dealers_and_paths(
+    drawn: DealerDraws, durations_s: tuple[float, ...], horizon_s: float
+) -> tuple[DealerStates, Floats]:
+    """All dealers of a leg and their path weights."""
+    states = dealer_states(drawn)
+    return states, path_weights(states, drawn.parameters, np.array(durations_s), horizon_s)
+
+
+def path_weights(
+    states: DealerStates, parameters: EvaluationParameters, durations_s: Floats, horizon_s: float
+) -> Floats:
+    """Weights (5, 2, P, K, M) of half-spread, temporary, permanent, risk and information, after and before the trade.
+
+    They are the path integrals of the module's docstring times the powers of the inventory. Information counts for
+    the request alone, so it has no weight before the trade.
+    """
+    power, durations = 1.0 + parameters.temporary_size_exponent, durations_s[:, None]
+    shed = durations / states.holding_time_s[:, None]
+    arrived = durations / (parameters.information_time_share * horizon_s)
     hedged, held_twice = phi_1(shed), 2.0 * shed
     weights = np.zeros((5, 2, *shed.shape))
-    for index, held in enumerate((np.abs(states.inventory + 1.0), np.abs(states.inventory))):
+    inventory = states.inventory[:, None]
+    for index, held in enumerate((np.abs(inventory + 1.0), np.abs(inventory))):
         weights[0, index] = held * hedged
         weights[1, index] = (held * hedged) ** power
         weights[2, index] = held**2 * phi_2(held_twice)
-        weights[3, index] = held**2 * states.risk_aversion * durations / S_PER_DAY * phi_3(held_twice)
+        weights[3, index] = held**2 * states.risk_aversion[:, None] * durations / S_PER_DAY * phi_3(held_twice)
     weights[4, 0] = arrived * phi_2(shed + arrived)
     weights.setflags(write=False)
     return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +12,13 @@ from quote_eval.fair_charge import (
     DealerDraws,
     FairCharge,
     fair_charge,
-    information_excess,
     information_is_separable,
     option_value_bps,
 )
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters
-from quote_eval.numerics import Floats, mean, quantile, survival, to_micro_bps_list, to_ppm_list
+from quote_eval.numerics import Floats, quantile
 from quote_eval.results import Verdict, Waterfall
-from rfq_service.domain.units import S_PER_DAY
+from rfq_service.domain.units import S_PER_DAY, to_micro_bps
 
 _PPM = 1_000_000
 
@@ -45,31 +45,40 @@ class PanelCharge:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standard:
-    """What a quote is judged by: ascending draws (M,) of one dealer's charge and of the best of N."""
+    """What a quote is judged by: ascending draws (M,) of one dealer's charge and of the best of N.
+
+    Attributes:
+        quantiles_bps: 5 %, 50 % and 95 % quantile of one dealer's charge.
+    """
 
     single: Floats
     best_of_n: Floats
-
-    def fairness_ppm(self, costs_bps: Floats) -> tuple[list[int], list[int]]:
-        """P(F ≥ c) of every cost (N,), against one dealer's charge and against the best of N."""
-        return to_ppm_list(survival(self.single, costs_bps)), to_ppm_list(survival(self.best_of_n, costs_bps))
-
-    def quantiles(self) -> Floats:
-        """(3,): 5 %, 50 % and 95 % quantile of one dealer's charge."""
-        return np.array([quantile(self.single, level) for level in (0.05, 0.5, 0.95)])
+    quantiles_bps: tuple[float, float, float]
 
 
-def classify(fairness_ppm: int, fairness_best_ppm: int, parameters: EvaluationParameters) -> Verdict:
-    """Dear, fair or cheap.
+@dataclass(frozen=True, slots=True)
+class VerdictBounds:
+    """Fairness (1e-6) below which a quote is dear, and above which it is cheap."""
 
-    Dear is judged by one competitive dealer's charge. Cheap is judged by the best of N, because the best of many is
-    cheaper than one without being suspicious. Both fall with the cost, so a better price never gets dearer.
-    """
-    if fairness_ppm < round(parameters.dear_below * _PPM):
-        return Verdict.DEAR
-    if fairness_best_ppm > round(parameters.cheap_above * _PPM):
-        return Verdict.CHEAP
-    return Verdict.FAIR
+    dear_below_ppm: int
+    cheap_above_ppm: int
+
+    @classmethod
+    def of(cls, parameters: EvaluationParameters) -> VerdictBounds:
+        """The bounds in fixed point, so that a stored fairness gives the stored verdict."""
+        return cls(round(parameters.dear_below * _PPM), round(parameters.cheap_above * _PPM))
+
+    def classify(self, fairness_ppm: int, fairness_best_ppm: int) -> Verdict:
+        """Dear, fair or cheap.
+
+        Dear is judged by one competitive dealer's charge. Cheap is judged by the best of N, because the best of many
+        is cheaper than one without being suspicious. Both fall with the cost, so a better price never gets dearer.
+        """
+        if fairness_ppm < self.dear_below_ppm:
+            return Verdict.DEAR
+        if fairness_best_ppm > self.cheap_above_ppm:
+            return Verdict.CHEAP
+        return Verdict.FAIR
 
 
 def build_panel_charge(
@@ -86,7 +95,8 @@ def build_panel_charge(
             float(leg.reference.notional),
             share,
             leg.reference.market.taker_fee_bps,
-            DealerDraws(inputs.parameters, inputs.seed, index, dealers, count),
+            DealerDraws(inputs.parameters, inputs.seed, index, count),
+            dealers,
         )
         for index, leg in enumerate(legs)
     )
@@ -105,6 +115,7 @@ def _sum_by_weight(legs: tuple[LegOutlook, ...], charges: tuple[FairCharge, ...]
         margin_bps=np.sum([weight * charge.margin_bps for weight, charge in pairs], axis=0),
         bars_bps=np.sum([weight * charge.bars_bps for weight, charge in pairs], axis=0),
         ttl_exercise=charges[0].ttl_exercise,
+        ttl_exercise_mean=charges[0].ttl_exercise_mean,
     )
 
 
@@ -112,18 +123,21 @@ def build_standard(charge: PanelCharge, ttl_s: float, rivals: int) -> Standard:
     """Sort one dealer's draws and those of the best of ``rivals``, who share the parameters but not their states."""
     draws = charge.draws(ttl_s)
     single = np.sort(draws[0])
-    return Standard(single, single if rivals <= 1 else np.sort(draws[:rivals].min(axis=0)))
+    return Standard(
+        single=single,
+        best_of_n=single if rivals <= 1 else np.sort(np.minimum.reduce(draws[:rivals], axis=0)),
+        quantiles_bps=(quantile(single, 0.05), quantile(single, 0.5), quantile(single, 0.95)),
+    )
 
 
 def expected_bars(charge: PanelCharge, ttl_s: float, parameters: EvaluationParameters) -> list[int]:
     """Expected components of the charge in fixed point, in the order of ``Waterfall``, without the margin."""
-    option = option_value_bps(charge.volatility_bps_sqrt_day, ttl_s) * float(mean(charge.whole.ttl_exercise[0]))
+    option = option_value_bps(charge.volatility_bps_sqrt_day, ttl_s) * charge.whole.ttl_exercise_mean
     half_spread, temporary, permanent, risk, information = charge.whole.bars_bps.tolist()
     if not charge.separable:
         permanent, information = 0.0, permanent + information
-    return to_micro_bps_list(
-        np.array([parameters.processing_bps, half_spread, temporary, permanent, information, risk, option])
-    )
+    bars = (parameters.processing_bps, half_spread, temporary, permanent, information, risk, option)
+    return [to_micro_bps(bar) for bar in bars]
 
 
 def build_waterfall(bars: list[int], cost_micro_bps: int, *, separable: bool) -> Waterfall:
@@ -144,14 +158,13 @@ def build_waterfall(bars: list[int], cost_micro_bps: int, *, separable: bool) ->
 
 def information_drift_bps(legs: tuple[LegOutlook, ...], delay_s: float, parameters: EvaluationParameters) -> Floats:
     """(M,) expected move against the client while he waits: the same information forecast as in F and A."""
-    total = np.zeros(len(legs[0].predictions.permanent_bps))
+    total = np.zeros(len(legs[0].excess_bps))
     for leg in legs:
         arrival_s = parameters.information_time_share * leg.predictions.horizon_s
-        arrived = -np.expm1(-delay_s / arrival_s)
-        total += leg.reference.weight * arrived * information_excess(leg.predictions)
+        total += leg.reference.weight * -math.expm1(-delay_s / arrival_s) * leg.excess_bps
     return total
 
 
 def move_sd_bps(volatility_bps_sqrt_day: float, delay_s: float) -> float:
     """Sd of the mid over a delay."""
-    return volatility_bps_sqrt_day * float(np.sqrt(max(delay_s, 0.0) / S_PER_DAY))
+    return volatility_bps_sqrt_day * math.sqrt(max(delay_s, 0.0) / S_PER_DAY)

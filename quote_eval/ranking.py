@@ -14,10 +14,12 @@ from quote_eval.alternative import (
     weighted_sum,
 )
 from quote_eval.benchmark import Reference, build_references, missing_reference
-from quote_eval.decision import Candidate, Situation, accept_only, decide
-from quote_eval.inputs import EvaluationInputs, QuoteInputs
-from quote_eval.numerics import mean, to_micro_bps_list
-from quote_eval.panel import PanelCharge, build_panel_charge, build_standard
+from quote_eval.costs import PricedQuote, price_quotes
+from quote_eval.decision import accept_only, decide
+from quote_eval.fair_charge import DealerDraws, draw_panel, information_excess
+from quote_eval.inputs import EvaluationInputs, EvaluationParameters, QuoteInputs
+from quote_eval.numerics import mean, to_micro_bps_array
+from quote_eval.panel import PanelCharge, VerdictBounds, build_panel_charge, build_standard
 from quote_eval.results import (
     EvaluationResult,
     QuoteScore,
@@ -26,7 +28,8 @@ from quote_eval.results import (
     SideSummary,
     Verdict,
 )
-from quote_eval.scoring import Judge, PricedQuote, cost_only_scores, price_quotes, schedule_costs
+from quote_eval.scoring import Judge, cost_only_scores, schedule_costs
+from quote_eval.situation import Situation
 from rfq_service.domain.units import RequestSide, Side, to_micro_bps
 
 VERSION = "quote_eval-1"
@@ -63,6 +66,18 @@ def evaluate_quotes(inputs: EvaluationInputs) -> EvaluationResult:
     )
 
 
+def warm_up(
+    parameters: EvaluationParameters, seed: int, draws: int, durations_s: tuple[float, ...], horizon_s: float
+) -> None:
+    """Draw the dealers of every panel of a single leg now, so that no request has to wait for them.
+
+    They are kept for the predictions that have these ``draws`` (M), ``durations_s`` and ``horizon_s``.
+    """
+    drawn = DealerDraws(parameters, seed, 0, draws)
+    for dealers in range(1, parameters.rival_draws_max + 1):
+        draw_panel(drawn, durations_s, horizon_s, dealers)
+
+
 def _without_reference(inputs: EvaluationInputs, reason: ReasonCode) -> EvaluationResult:
     """Every quote listed with the reason why it has no number."""
     verdict = Verdict.STALE if reason is ReasonCode.STALE_MARKET else Verdict.UNRELIABLE
@@ -97,7 +112,7 @@ def _evaluate_side(inputs: EvaluationInputs, references: tuple[Reference, ...], 
     priced = price_quotes(inputs, references, side)
     costs_bps = {item.quote.quote_id: item.cost_bps for item in priced}
     gross = str(sum((reference.notional for reference in references), Decimal(0)))
-    candidates = tuple(Candidate(item.quote, item.leg_prices, item.cost_bps) for item in priced if item.is_live)
+    candidates = tuple(item for item in priced if item.is_live)
     legs = _outlooks(references, side)
     if legs is None:
         actions = accept_only(candidates, inputs, side)
@@ -109,7 +124,7 @@ def _evaluate_side(inputs: EvaluationInputs, references: tuple[Reference, ...], 
             reasons=(ReasonCode.INSUFFICIENT_STATISTICS,),
         )
     judge = _build_judge(inputs, references, side, legs, priced)
-    situation = Situation(inputs, side, legs, judge.charges[1.0], judge.alternative, candidates)
+    situation = Situation.of(inputs, side, legs, judge.charges[1.0], judge.alternative, candidates)
     return _SideAnswer(
         scores=judge.scores(priced),
         costs_bps=costs_bps,
@@ -126,7 +141,8 @@ def _outlooks(references: tuple[Reference, ...], side: Side) -> tuple[LegOutlook
         predictions = reference.leg.predictions(side)
         if predictions is None:
             return None
-        legs.append(LegOutlook(reference, reference.leg.side_of(side), predictions))
+        leg_side = reference.leg.side_of(side)
+        legs.append(LegOutlook(reference, leg_side, predictions, information_excess(predictions)))
     return tuple(legs)
 
 
@@ -157,6 +173,7 @@ def _build_judge(
         rivals=rivals,
         common=_common_reasons(legs, charges[1.0]),
         standard=build_standard(charges[1.0], parameters.reference_ttl_s, rivals),
+        bounds=VerdictBounds.of(parameters),
     )
 
 
@@ -173,15 +190,14 @@ def _summarise(judge: Judge, situation: Situation, gross_notional: str) -> SideS
     """What holds for the side whatever the quotes say, and the decision."""
     parameters, legs = judge.inputs.parameters, judge.legs
     standard = judge.standard
-    low, median, high, best = to_micro_bps_list(np.append(standard.quantiles(), mean(standard.best_of_n)))
     moves = weighted_sum(legs, [leg.predictions.information_bps for leg in legs])
     expected_move = mean(moves)
     market_sd = correlated_sd_bps(
         legs, [leg.predictions.information_market_sd_bps for leg in legs], parameters.leg_correlation
     )
-    move, move_sd, noise = to_micro_bps_list(
-        np.array([expected_move, np.sqrt(mean((moves - expected_move) ** 2)), market_sd])
-    )
+    move_sd = np.sqrt(mean((moves - expected_move) ** 2))
+    numbers = (*standard.quantiles_bps, mean(standard.best_of_n), expected_move, move_sd, market_sd)
+    low, median, high, best, move, parameter_sd, noise = to_micro_bps_array(np.array(numbers)).tolist()
     actions, recommended = decide(situation)
     return SideSummary(
         side=judge.side.value,
@@ -191,7 +207,7 @@ def _summarise(judge: Judge, situation: Situation, gross_notional: str) -> SideS
         fair_high_micro_bps=high,
         expected_best_micro_bps=best,
         markout_micro_bps=move,
-        markout_parameter_sd_micro_bps=move_sd,
+        markout_parameter_sd_micro_bps=parameter_sd,
         markout_market_sd_micro_bps=noise,
         schedules=schedule_costs(judge.alternative, parameters),
         best_schedule=judge.alternative.best,

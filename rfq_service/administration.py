@@ -12,6 +12,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import msgspec
+from sqlalchemy.exc import DBAPIError
 
 from rfq_service.bootstrap import new_id
 from rfq_service.db import migrate
@@ -29,6 +30,7 @@ from rfq_service.settings import Settings
 
 T = TypeVar("T")
 _NAME_MAX = 64
+_LABEL_MAX = 100
 _PREFIX_LENGTH = 10
 
 
@@ -102,7 +104,10 @@ def add_instruments(settings: Settings, file: Path) -> int:
         instruments = msgspec.json.decode(many, type=list[Instrument])
     except (msgspec.MsgspecError, InvariantError) as error:
         raise RfqError(ErrorCode.INVALID_FIELD, f"{file}: {error}") from None
-    changed = in_transaction(settings, lambda uow: store_instruments(uow, instruments, new_id))
+    try:
+        changed = in_transaction(settings, lambda uow: store_instruments(uow, instruments, new_id))
+    except DBAPIError as error:  # a text too long or a number too large for its column
+        raise RfqError(ErrorCode.INVALID_FIELD, f"{file}: {error.orig}") from error
     print(f"{len(changed)} of {len(instruments)} instruments are new or changed; running services notice in seconds")
     return 0
 
@@ -130,8 +135,10 @@ async def store_key(uow: UnitOfWork, firm_name: str, label: str) -> tuple[ApiKey
     """Create a key of a firm within a transaction; return its id and the key itself.
 
     Raises:
-        RfqError: ``NOT_FOUND`` when there is no such firm.
+        RfqError: ``NOT_FOUND`` when there is no such firm, ``INVALID_FIELD`` for an unusable label.
     """
+    if not label.isprintable() or len(label) > _LABEL_MAX:
+        raise RfqError(ErrorCode.INVALID_FIELD, f"at most {_LABEL_MAX} printable characters", "label")
     firm = (await uow.firms.by_name([firm_name])).get(firm_name)
     if firm is None:
         raise RfqError(ErrorCode.NOT_FOUND, f"there is no firm {firm_name!r}; `rfq firm list` shows them")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import time
@@ -100,9 +99,8 @@ class Runtime:
         """Stop the background work, commit what is queued, close the database."""
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        # one that had failed was reported then; what waits for its commit must not be lost for it
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.writer.stop()
         await self.database.close()
         self.telemetry.close()

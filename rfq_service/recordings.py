@@ -22,7 +22,8 @@ from rfq_service.market_data.replay import ReplayReport, replay
 from rfq_service.settings import Settings
 from rfq_service.terminal import make_console
 
-_BATCH = 500
+# An hour of bars: making them must not outlast the time a transaction may idle.
+_BATCH = 60
 _LOG_EVERY_S = 5.0
 SIMULATED_LENGTH_S = 7_200.0  # a generated market is endless; this much of it is played
 

@@ -30,8 +30,10 @@ class _Server(uvicorn.Server):
         # the long-lived objects of start-up would be walked at every full collection: p99 falls by 4–6 times
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         for listening in sockets or []:
             host, port = listening.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
             _log.info("listening", url=f"http://{host}:{port}", docs=f"http://{host}:{port}/docs")
 
 

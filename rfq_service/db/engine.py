@@ -58,6 +58,8 @@ class Database:
             max_overflow=0,
             pool_timeout=acquire_timeout_s,
             pool_use_lifo=True,
+            # Statements fail into logs, and their values are limit prices and key digests.
+            hide_parameters=True,
             # JSON columns hold canonical text, which is kept as it was written.
             json_serializer=_same_text,
             json_deserializer=_same_text,

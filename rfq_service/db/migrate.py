@@ -16,11 +16,14 @@ from typing import TypeVar
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, ForeignKeyConstraint, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from rfq_service.db.engine import Database, asyncpg_url
+from rfq_service.domain.errors import ErrorCode, RfqError
 
 T = TypeVar("T")
 
@@ -28,30 +31,50 @@ PARTITION_MONTHS = 13
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 # One number that no other program uses: two replicas that start together migrate one after the other.
 _MIGRATION_LOCK = 0x52465101
+_INSUFFICIENT_PRIVILEGE = "42501"
 _PARTITION = re.compile(r"_(default|p\d{6})$")
 _ENSURE_PARTITIONS = text("SELECT ensure_partitions((now() AT TIME ZONE 'UTC')::date, :months)")
 
 
 def upgrade(dsn: str, revision: str = "head") -> None:
-    """Migrate up to ``revision`` and make the partitions of this month and the next twelve."""
+    """Migrate up to ``revision`` and make the partitions of this month and the next twelve.
+
+    A role that may not make them can still use a schema that is where it should be: the owner of the tables makes them,
+    and the default partition serves meanwhile.
+
+    Raises:
+        RfqError: ``DATABASE_UNAVAILABLE`` when the database refuses, or does not know the revision or is ahead of it.
+    """
 
     def work(connection: Connection) -> None:
+        before = _revision(connection)
         command.upgrade(_config(connection), revision)
         has_function = text("SELECT to_regproc('ensure_partitions') IS NOT NULL")
-        if connection.execute(has_function).scalar_one():
-            connection.execute(_ENSURE_PARTITIONS, {"months": PARTITION_MONTHS})
+        if not connection.execute(has_function).scalar_one():
+            return
+        try:
+            with connection.begin_nested():
+                connection.execute(_ENSURE_PARTITIONS, {"months": PARTITION_MONTHS})
+        except DBAPIError as error:
+            may_not = getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
+            if not may_not or before != _revision(connection):
+                raise
 
     _run(dsn, work)
 
 
 def downgrade(dsn: str, revision: str) -> None:
-    """Migrate down to ``revision``; ``base`` removes everything. The rows of dropped tables are gone."""
+    """Migrate down to ``revision``; ``base`` removes everything. The rows of dropped tables are gone.
+
+    Raises:
+        RfqError: as ``upgrade``.
+    """
     _run(dsn, lambda connection: command.downgrade(_config(connection), revision))
 
 
 def current(dsn: str) -> str | None:
     """The revision a database is at, ``None`` when it was never migrated."""
-    return _run(dsn, lambda connection: MigrationContext.configure(connection).get_current_revision())
+    return _run(dsn, _revision)
 
 
 async def ensure_partitions(database: Database, months: int = PARTITION_MONTHS) -> int:
@@ -82,6 +105,10 @@ def is_compared(item: object, name: str | None, kind: str, _is_reflected: bool, 
     return True
 
 
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
 def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
@@ -96,6 +123,9 @@ def _run(dsn: str, work: Callable[[Connection], T]) -> T:
             async with engine.begin() as connection:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
                 return await connection.run_sync(work)
+        except (DBAPIError, CommandError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise RfqError(ErrorCode.DATABASE_UNAVAILABLE, f"the schema cannot be used: {reason}") from error
         finally:
             await engine.dispose()
 

@@ -43,6 +43,7 @@ class DemoError(OSError):
 
 def run_demo(settings: Settings) -> int:
     """Run the demo; 0 when every RFQ came to its end and everything has been stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or it would leave the service running
     console = make_console()
     source = os.environ.get("DEMO_DATA") or settings.market.source
     recordings = choose_market(source)
@@ -138,7 +139,8 @@ def _keys(settings: Settings, dsn: str) -> Iterator[dict[str, str]]:
 def _service(dsn: str, source: str, log: Path) -> Iterator[str]:
     """``rfq serve`` in a process of its own; yields its address once it is ready."""
     environment = {**os.environ, "RFQ_DATABASE_URL": dsn, "RFQ_HTTP_PORT": "0", "RFQ_MARKET_SOURCE": source}
-    environment["RFQ_TELEMETRY_LOG_JSON"] = "true"
+    # its log says where it listens
+    environment |= {"RFQ_TELEMETRY_LOG_JSON": "true", "RFQ_TELEMETRY_LOG_LEVEL": "INFO"}
     with _process(["-m", "rfq_service", "serve"], environment, log) as process:
         url = _wait_for_url(process, log)
         _wait_until_ready(process, url, log)

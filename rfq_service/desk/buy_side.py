@@ -341,7 +341,10 @@ def _best_first(quotes: Sequence[Quote], decision: Decision | None) -> tuple[Quo
 
 
 def _is_current(decision: Decision | None, quotes: Sequence[Quote], now_ns: int) -> bool:
-    """Whether every quote that the decision weighed can still be accepted."""
+    """Whether the decision weighed just the quotes that can be accepted now.
+
+    One of them is missing where two replicas' clocks disagree: the decision that looks newest was not the last.
+    """
     if decision is None:
         return False
-    return quote_ranks(decision).keys() <= {quote.quote_id for quote in active_at(quotes, now_ns)}
+    return quote_ranks(decision).keys() == {quote.quote_id for quote in active_at(quotes, now_ns)}

@@ -89,7 +89,7 @@ class RfqView:
 class RankedQuotes:
     """Every quote of an RFQ with its score, the latest decision, and whether that decision still stands.
 
-    ``is_current`` turns false when a quote the decision weighed has ended since.
+    ``is_current``: the decision weighed just the quotes that can be accepted now; false when one has ended since.
     """
 
     rfq: Rfq

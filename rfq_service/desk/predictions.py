@@ -14,7 +14,7 @@ from rfq_service.domain.measures import spread_bps, sweep_cost_bps
 from rfq_service.domain.units import Side
 
 # Candidate lengths of working a block in the lit market: from a sweep in slices to an hour.
-DURATIONS_S = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+DURATIONS_S = (10.0, 60.0, 300.0, 1800.0)
 # Markouts are measured up to a minute on the recording; beyond it price noise hides what a request knew.
 HORIZON_S = 60.0
 

@@ -23,6 +23,7 @@ from quote_eval.inputs import (
 from quote_eval.numerics import Floats
 from quote_eval.ranking import evaluate_quotes
 from quote_eval.results import EvaluationResult, SideScore, SideSummary
+from quote_eval.results import QuoteScore as ScoredQuote
 from rfq_service.desk.ports import MarketView
 from rfq_service.desk.predictions import Forecaster
 from rfq_service.desk.scores import DecisionResult, QuoteScore, WeighedQuote
@@ -74,8 +75,11 @@ class Scorer:
             parameters=self.parameters,
         )
         result = evaluate_quotes(inputs)
-        decision = self._decision(rfq, inputs, result, now_ns)
-        return Scoring(self._evaluations(rfq, result, new, decision.decision_id, now_ns), decision)
+        scored = list(zip(active, result.quotes, strict=True))
+        decision = self._decision(rfq, inputs, result, scored, now_ns)
+        wanted = {quote.quote_id for quote in new}
+        fresh = [(quote, score) for quote, score in scored if quote.quote_id in wanted]
+        return Scoring(self._evaluations(rfq, fresh, decision.decision_id, now_ns), decision)
 
     def _request(self, rfq: Rfq, now_ns: int, pending_dealers: int) -> RequestInputs:
         terms, instruments = rfq.terms, self.instruments()
@@ -137,7 +141,14 @@ class Scorer:
             artifact_digest=prediction.artifact_digest,
         )
 
-    def _decision(self, rfq: Rfq, inputs: EvaluationInputs, result: EvaluationResult, now_ns: int) -> Decision:
+    def _decision(
+        self,
+        rfq: Rfq,
+        inputs: EvaluationInputs,
+        result: EvaluationResult,
+        scored: list[tuple[Quote, ScoredQuote]],
+        now_ns: int,
+    ) -> Decision:
         summary = _decided_side(rfq, result)
         action = None if summary is None else summary.recommended
         chosen = None
@@ -149,7 +160,7 @@ class Scorer:
             action=action,
             reasons=result.reasons,
             weighed=tuple(
-                _weighed(score.quote_id, side) for score in result.quotes for side in score.sides if side.is_live
+                _weighed(quote.quote_id, side) for quote, score in scored for side in score.sides if side.is_live
             ),
             sides=result.sides,
             models=result.models,
@@ -172,15 +183,14 @@ class Scorer:
         )
 
     def _evaluations(
-        self, rfq: Rfq, result: EvaluationResult, new: Sequence[Quote], decision_id: DecisionId, now_ns: int
+        self, rfq: Rfq, scored: list[tuple[Quote, ScoredQuote]], decision_id: DecisionId, now_ns: int
     ) -> list[Evaluation]:
-        wanted = {str(quote.quote_id): quote for quote in new}
         return [
             Evaluation(
                 evaluation_id=EvaluationId(self.new_id(now_ns)),
                 decision_id=decision_id,
                 rfq_id=rfq.rfq_id,
-                quote_id=wanted[scored.quote_id].quote_id,
+                quote_id=quote.quote_id,
                 client_firm_id=rfq.client_firm_id,
                 side=Side(side.side),
                 verdict=side.verdict.value,
@@ -189,12 +199,11 @@ class Scorer:
                 fairness_ppm=side.fairness_ppm,
                 excess_micro_bps=side.excess_micro_bps,
                 result_json=_result_encoder.encode(
-                    QuoteScore(side, scored.width_micro_bps, scored.skew_micro_bps)
+                    QuoteScore(side, score.width_micro_bps, score.skew_micro_bps)
                 ).decode(),
             )
-            for scored in result.quotes
-            if scored.quote_id in wanted
-            for side in scored.sides
+            for quote, score in scored
+            for side in score.sides
         ]
 
 
@@ -210,9 +219,9 @@ def _decided_side(rfq: Rfq, result: EvaluationResult) -> SideSummary | None:
     return result.sides[0]
 
 
-def _weighed(quote_id: str, side: SideScore) -> WeighedQuote:
+def _weighed(quote_id: QuoteId, side: SideScore) -> WeighedQuote:
     return WeighedQuote(
-        quote_id=UUID(quote_id),
+        quote_id=quote_id,
         side=side.side,
         rank=side.rank,
         verdict=side.verdict,

@@ -149,8 +149,11 @@ def to_micro_bps(value_bps: float) -> int:
     Raises:
         InvariantError: on NaN or infinity, which never get into a stored result.
     """
+    scaled = value_bps * _MICRO_BPS_PER_BPS
+    if -MICRO_BPS_MAX < scaled < MICRO_BPS_MAX:
+        return round(scaled)
     require(math.isfinite(value_bps), "a stored result in bps is finite")
-    return round(max(-MICRO_BPS_MAX, min(MICRO_BPS_MAX, value_bps * _MICRO_BPS_PER_BPS)))
+    return MICRO_BPS_MAX if scaled > 0.0 else -MICRO_BPS_MAX
 
 
 def from_micro_bps(value: int) -> float:

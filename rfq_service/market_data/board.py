@@ -89,6 +89,12 @@ class Board:
         instrument = ingest.instrument
         self._entries[instrument.instrument_id] = _Entry(instrument, ingest, time_map, clock_source)
 
+    def follow(self, ingest: InstrumentIngest, time_map: TimeMap) -> None:
+        """Date this ingest's market anew, if it is still the one shown: its feed has seen the wall clock jump."""
+        entry = self._entries[ingest.instrument.instrument_id]
+        if entry.ingest is ingest:
+            entry.time_map = time_map
+
     def instruments(self) -> tuple[Instrument, ...]:
         """Every known instrument, in the order of registration."""
         return tuple(entry.instrument for entry in self._entries.values())

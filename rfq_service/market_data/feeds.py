@@ -37,6 +37,8 @@ SLICE_NS = 2_000_000
 WAKE_INTERVAL_S = 0.005
 # A loop's next pass warms up while this one plays its last seconds, or the market would stand still meanwhile.
 NEARLY_OVER_S = 10.0
+# A wall clock that is this far from where it should be has been set, or the machine has slept; less is slewing.
+CLOCK_STEP_NS = NS_PER_S
 _OFFSET_SAMPLES = 255
 _OFFSET_UPDATE_EVERY = 64
 
@@ -141,7 +143,7 @@ class Feed(Protocol):
 
     @property
     def time_map(self) -> TimeMap | None:
-        """From the feed's clock to wall time; ``None`` while a replay is warming up."""
+        """From the feed's clock to wall time, another after a jump of the latter; ``None`` while a replay warms up."""
 
     def __aiter__(self) -> AsyncIterator[FeedMessage]:
         """Messages in order of arrival."""
@@ -151,8 +153,8 @@ class FileReplayFeed:
     """Plays a recording once: the warm-up as fast as possible, the rest at ``speed`` times real time.
 
     The feed's clock is recorded exchange time. When the warm-up ends, one offset is fixed for the whole recording so
-    that recorded now is wall now; no message is delivered before its recorded time. The event loop gets its turn at
-    least every 2 ms of work.
+    that recorded now is wall now, and fixed anew only when the wall clock jumps; no message is delivered before its
+    recorded time. The event loop gets its turn at least every 2 ms of work.
 
     Args:
         recording: what to play.
@@ -181,6 +183,7 @@ class FileReplayFeed:
         self._length_ns = length_s * NS_PER_S
         self._pause_s = SLICE_NS / NS_PER_S if is_gentle else 0.0
         self._nearly_over_ns = self._length_ns - NEARLY_OVER_S * speed * NS_PER_S
+        self._feed_zero_ns = 0
         self._started_monotonic_ns = 0
         self.nearly_over = asyncio.Event()
         self.time_map: TimeMap | None = None
@@ -200,24 +203,31 @@ class FileReplayFeed:
             if due_ns - first_ns > self._warmup_ns and not math.isinf(self._speed):
                 if self.time_map is None:
                     self.time_map = TimeMap(due_ns, self._clock.now_ns(), self._speed)
-                    self._started_monotonic_ns = self._clock.monotonic_ns()
-                arrival_ns = await self._wait_until(due_ns, self.time_map)
+                    self._feed_zero_ns, self._started_monotonic_ns = due_ns, self._clock.monotonic_ns()
+                arrival_ns = await self._wait_until(due_ns)
             if time.perf_counter_ns() >= slice_end_ns:
                 await asyncio.sleep(0.0 if self.time_map else self._pause_s)
                 slice_end_ns = time.perf_counter_ns() + SLICE_NS
             yield instrument_ids[index], arrival_ns, raw
         self.nearly_over.set()
 
-    async def _wait_until(self, due_ns: int, time_map: TimeMap) -> int:
+    async def _wait_until(self, due_ns: int) -> int:
         """Sleep until the recorded time has come; returns the feed's clock then.
 
         Waits on the monotonic clock: a wall clock that is set back must not stop the market.
         """
-        while True:
-            played_ns = round((self._clock.monotonic_ns() - self._started_monotonic_ns) * self._speed)
-            now_ns = time_map.feed_zero_ns + played_ns
-            if now_ns >= due_ns:
-                return now_ns
-            left_s = (due_ns - now_ns) / self._speed / NS_PER_S
+        while (left_ns := due_ns - self._feed_now_ns()) > 0:
             # a whole batch per wake-up costs a fraction of a wake-up per message
-            await asyncio.sleep(max(left_s, WAKE_INTERVAL_S))
+            await asyncio.sleep(max(left_ns / self._speed / NS_PER_S, WAKE_INTERVAL_S))
+            self._follow_wall_clock()
+        return self._feed_now_ns()
+
+    def _feed_now_ns(self) -> int:
+        played_ns = self._clock.monotonic_ns() - self._started_monotonic_ns
+        return self._feed_zero_ns + round(played_ns * self._speed)
+
+    def _follow_wall_clock(self) -> None:
+        """Date the market anew after a jump: it would look stale, or fresh, for as long as it is played."""
+        feed_ns, wall_ns = self._feed_now_ns(), self._clock.now_ns()
+        if self.time_map is not None and abs(self.time_map.to_wall(feed_ns) - wall_ns) > CLOCK_STEP_NS:
+            self.time_map = TimeMap(feed_ns, wall_ns, self._speed)

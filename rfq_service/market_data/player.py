@@ -11,7 +11,7 @@ from rfq_service.domain.clock import Clock
 from rfq_service.domain.errors import require
 from rfq_service.domain.identifiers import InstrumentId
 from rfq_service.domain.market import ClockSource
-from rfq_service.market_data.board import Board
+from rfq_service.market_data.board import Board, TimeMap
 from rfq_service.market_data.feeds import Feed, FileReplayFeed, Recording
 from rfq_service.market_data.ingest import InstrumentIngest
 
@@ -31,16 +31,19 @@ async def pump(
         Whether the markets got onto the board: they do once the feed knows its time map, which for a replay is at the
         end of its warm-up.
     """
-    is_installed = False
+    shown: TimeMap | None = None
     async for instrument_id, arrival_ns, raw in feed:
-        if not is_installed and feed.time_map is not None:
+        if feed.time_map is not shown and feed.time_map is not None:
             for ingest in ingests.values():
-                board.install(ingest, feed.time_map, clock_source)
-            is_installed = True
-            if on_ready is not None:
+                if shown is None:
+                    board.install(ingest, feed.time_map, clock_source)
+                else:
+                    board.follow(ingest, feed.time_map)
+            if shown is None and on_ready is not None:
                 on_ready()
+            shown = feed.time_map
         ingests[instrument_id].process(raw, arrival_ns)
-    return is_installed
+    return shown is not None
 
 
 class MarketPlayer:

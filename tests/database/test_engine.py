@@ -108,6 +108,14 @@ async def test_our_own_bugs_are_not_hidden(database: Database, client: Firm) -> 
             await uow.firms.add_key(samples.new_id(), samples.new_id(), bytes(32), "rfq_ab", "", 1)
 
 
+async def test_a_failing_statement_keeps_its_values_to_itself(database: Database) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        async with database.begin() as uow:
+            await uow.firms.add(samples.firm("secret" * 20))
+    assert "firm_name_check" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 async def test_without_a_statement_cache(database_dsn: str) -> None:
     database = Database(database_dsn, statement_cache_size=0)
     firm = samples.firm("Behind a pooler")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import asyncpg
 import pytest
@@ -19,6 +19,7 @@ from rfq_service.db.repositories import conversion
 from rfq_service.db.tables import DecisionRow, EvaluationRow, EventRow, QuoteRow, RfqLegRow, RfqRow, table_of
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.history import Firm, QuoteFilter
+from rfq_service.settings import DatabaseSettings
 from tests.database import samples
 
 
@@ -142,6 +143,18 @@ async def test_a_caller_that_gave_up_while_queued_is_not_stored(
     await writer.write(samples.evaluation_write(client))
     assert gone.cancelled()
     assert (await count_rows(database_dsn))["rfq"] == 1
+
+
+async def test_the_smallest_pool_serves_beside_the_writer(database_dsn: str) -> None:
+    [smallest] = [item.metadata["minimum"] for item in fields(DatabaseSettings) if item.name == "pool_size"]
+    database = Database(database_dsn, pool_size=smallest, acquire_timeout_s=0.5)
+    writer = GroupCommitWriter(database)
+    await writer.start()
+    write = samples.evaluation_write(samples.firm("Client"))
+    await writer.write(write)
+    await assert_stored(database, write)
+    await writer.stop()
+    await database.close()
 
 
 async def test_works_without_a_statement_cache(database_dsn: str) -> None:

@@ -168,6 +168,29 @@ async def test_ensure_partitions_gives_way_to_a_busy_table(database: Database, c
     assert await migrate.ensure_partitions(database, migrate.PARTITION_MONTHS + 1) == 4
 
 
+async def test_a_role_that_owns_nothing_can_start_on_a_migrated_schema(database_dsn: str, connection) -> None:
+    last = await connection.fetchval("SELECT max(relname) FROM pg_class WHERE relname ~ '^event_p[0-9]{6}$'")
+    await connection.execute(f"DROP TABLE {last}")
+    await connection.execute("CREATE ROLE owns_nothing LOGIN PASSWORD 'nothing'")
+    await connection.execute("GRANT SELECT ON alembic_version TO owns_nothing")
+    dsn = f"postgresql://owns_nothing:nothing@{database_dsn.rpartition('@')[2]}"
+    try:
+        migrate.upgrade(dsn)
+        with pytest.raises(RfqError, match=r"permission denied|must be owner"):
+            migrate.downgrade(dsn, "base")
+    finally:
+        await connection.execute("DROP OWNED BY owns_nothing")
+        await connection.execute("DROP ROLE owns_nothing")
+    migrate.upgrade(database_dsn)
+    assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", last)
+
+
+async def test_a_database_ahead_of_this_program_is_refused(database_dsn: str, connection) -> None:
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(RfqError, match="9999"):
+        migrate.upgrade(database_dsn)
+
+
 async def test_partition_bounds_are_those_of_uuid7_floor(connection) -> None:
     june_2027_ns = 1_811_808_000 * 10**9
     assert await connection.fetchval("SELECT uuid7_floor(DATE '2027-06-01')") == uuid7_floor(june_2027_ns)

@@ -70,6 +70,20 @@ def test_firms_and_keys(database_dsn: str) -> None:
     assert kinds == ["firm.added", "key.added", "key.revoked"]
 
 
+def test_what_the_database_refuses_is_said_in_one_line(database_dsn: str) -> None:
+    assert rfq(database_dsn, "firm", "add", "Alder").returncode == 0
+    for done, reason in (
+        (rfq(database_dsn, "key", "add", "Alder", "--label", "x" * 101), "printable"),
+        (rfq(database_dsn, "db", "upgrade", "9999"), "9999"),
+        (rfq(database_dsn, "db", "downgrade", "9999"), "9999"),
+        (rfq(f"{database_dsn}_that_is_not_there", "firm", "list"), "does not exist"),
+    ):
+        assert done.returncode == 1
+        assert reason in done.stderr
+        assert done.stderr.startswith("rfq: ")
+        assert done.stderr.count("\n") == 1
+
+
 def test_instruments_from_a_file(database_dsn: str, tmp_path: Path) -> None:
     instrument = {
         "instrument_id": "DESK.FUTURE.XYZ",

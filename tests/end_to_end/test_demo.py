@@ -84,10 +84,12 @@ def test_recorded_market(folder: Path, recordings: Path) -> None:
     assert processes_of(folder) == []
 
 
-def test_interrupted_demo_leaves_nothing_running(folder: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_demo_leaves_nothing_running(folder: Path, how: signal.Signals) -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "rfq_service", "demo"],
-        env=environment(folder, "simulated"),
+        # a quiet log level and an address with colons must not keep the demo from finding its service
+        env={**environment(folder, "simulated"), "RFQ_TELEMETRY_LOG_LEVEL": "ERROR", "RFQ_HTTP_HOST": "::1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -96,7 +98,7 @@ def test_interrupted_demo_leaves_nothing_running(folder: Path) -> None:
     for line in demo.stdout:
         if "RFQ 2 of" in line:
             break
-    demo.send_signal(signal.SIGINT)
+    demo.send_signal(how)
     output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 130, output
     deadline = time.monotonic() + 10

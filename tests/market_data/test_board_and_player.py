@@ -137,6 +137,33 @@ async def test_player_serves_a_warm_market_and_stops_when_cancelled():
         await task
 
 
+class SetClock(WallClock):
+    """A wall clock that somebody sets; the monotonic one goes on."""
+
+    ahead_ns = 0
+
+    def now_ns(self) -> int:
+        return time.time_ns() + self.ahead_ns
+
+
+async def test_market_stays_live_when_the_wall_clock_is_set():
+    clock = SetClock()
+    board = Board(clock)
+    player = MarketPlayer([simulated_recording()], board, clock, speed=20.0)
+    task = asyncio.create_task(player.run())
+    await asyncio.wait_for(player.ready.wait(), 30)
+    for ahead_s in (3_600, -3_600):
+        clock.ahead_ns = ahead_s * NS_PER_S
+        await asyncio.sleep(0.5)
+        taken = board.snapshot(SIMULATED)
+        assert taken is not None
+        assert abs(taken.ts_init_ns - clock.now_ns()) < 2 * NS_PER_S
+        assert taken.statistics.imbalance is not None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_loop_starts_again_with_fresh_books_and_no_hole():
     board = Board(WallClock())
     recording = simulated_recording(length_s=400.0)

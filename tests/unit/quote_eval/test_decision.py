@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quote_eval.decision import round_in_favour
+from quote_eval.counter import ticks_in_favour
 from quote_eval.inputs import EvaluationParameters
 from quote_eval.ranking import evaluate_quotes
 from quote_eval.results import Action, ReasonCode
@@ -99,13 +99,12 @@ def test_a_counter_is_on_the_increment_and_better_than_the_quote(side, steps, in
 
 @given(st.integers(1, 10**7), st.sampled_from(["0.0001", "0.00025", "0.7", "5"]), st.floats(0.01, 0.99))
 def test_counters_are_rounded_in_the_clients_favour(steps, increment, part):
-    grid = Decimal(increment)
-    below, above = steps * grid, (steps + 1) * grid
-    between = float(below) + part * float(grid)
-    assert round_in_favour(Side.BUY, between, grid) == below
-    assert round_in_favour(Side.SELL, between, grid) == above
+    grid = float(increment)
+    between = steps * grid + part * grid
+    assert ticks_in_favour(Side.BUY, between, grid) == steps
+    assert ticks_in_favour(Side.SELL, between, grid) == steps + 1
     for side in Side:
-        assert round_in_favour(side, float(below), grid) == below
+        assert ticks_in_favour(side, float(steps * Decimal(increment)), grid) == steps
 
 
 def test_a_dear_quote_is_worth_a_counter():

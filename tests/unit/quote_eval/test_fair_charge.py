@@ -23,8 +23,15 @@ NOTIONAL = 5_000.0
 
 
 def charge(predictions, *, notional=NOTIONAL, share=1.0, parameters=PARAMETERS, seed=7, dealers=1, fee=5.0):
-    drawn = DealerDraws(parameters, seed, 0, dealers, len(predictions.permanent_bps))
-    return fair_charge(predictions, notional, share, fee, drawn)
+    drawn = DealerDraws(parameters, seed, 0, len(predictions.permanent_bps))
+    return fair_charge(predictions, notional, share, fee, drawn, dealers)
+
+
+def test_a_panel_is_the_first_of_all_dealers_whatever_its_size():
+    few, many = charge(make_predictions(), dealers=2), charge(make_predictions(), dealers=16)
+    assert (few.base_bps == many.base_bps[:2]).all()
+    assert (few.bars_bps == many.bars_bps).all()
+    assert few.ttl_exercise.shape == few.margin_bps.shape == (2, 256)
 
 
 def paths_cost(predictions, states, rates, dealer, draw, duration_s):
@@ -49,7 +56,7 @@ def paths_cost(predictions, states, rates, dealer, draw, duration_s):
 def test_the_closed_form_is_the_integral_over_the_dealers_path(share, fee):
     predictions = make_predictions()
     answer = charge(predictions, share=share, dealers=2, fee=fee)
-    states = dealer_states(DealerDraws(PARAMETERS, 7, 0, 2, 256))
+    states = dealer_states(DealerDraws(PARAMETERS, 7, 0, 256))
     spreads = half_spread_draws(predictions, PARAMETERS, 7)
     for dealer, draw in ((0, 0), (0, 17), (1, 17), (1, 200)):
         by_duration = []
@@ -115,7 +122,7 @@ def test_a_dealer_without_inventory_and_without_flow_pays_the_lit_market():
 
 
 def test_a_dealer_who_wants_the_position_charges_less():
-    states = dealer_states(DealerDraws(PARAMETERS, 7, 0, 1, 256))
+    states = dealer_states(DealerDraws(PARAMETERS, 7, 0, 256))
     base = charge(make_predictions()).base_bps[0]
     offsetting, adding = base[states.inventory[0] < -0.3], base[states.inventory[0] > 0.3]
     assert offsetting.mean() < adding.mean() - 0.5

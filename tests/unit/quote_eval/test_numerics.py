@@ -17,8 +17,8 @@ from quote_eval.numerics import (
     stratified_normals,
     stratified_uniforms,
     survival,
-    to_micro_bps_list,
-    to_ppm_list,
+    to_micro_bps_array,
+    to_ppm_array,
 )
 from rfq_service.domain.errors import InvariantError
 from rfq_service.domain.units import to_micro_bps
@@ -83,20 +83,30 @@ def test_expected_shortfall_counts_the_boundary_draw_in_part():
     assert expected_shortfall(stratified_normals(1, 1, 4096), 0.95) == pytest.approx(2.0627, abs=2e-3)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9))
-def test_vectors_round_as_single_values_do(values):
-    assert to_micro_bps_list(np.array(values)) == [to_micro_bps(value) for value in values]
+ANY_FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)  # 1e38 bps are far beyond what is stored
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | ANY_FINITE, min_size=1, max_size=9))
+def test_vectors_round_and_saturate_as_single_values_do(values):
+    exact = [to_micro_bps(value) for value in values]
+    assert to_micro_bps_array(np.array(values)).tolist() == exact
+    assert to_micro_bps_array(np.array([values, values])).tolist() == [exact, exact]
+
+
+def test_halves_round_to_even_and_nothing_gives_nothing():
+    assert to_micro_bps_array(np.array([0.5e-6, 1.5e-6, -2.5e-6])).tolist() == [0, 2, -2]
+    assert to_micro_bps_array(np.array([])).tolist() == to_ppm_array(np.array([])).tolist() == []
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_a_number_is_never_stored(bad):
     with pytest.raises(InvariantError):
-        to_micro_bps_list(np.array([0.0, bad]))
+        to_micro_bps_array(np.array([0.0, bad])).tolist()
     with pytest.raises(InvariantError):
-        to_ppm_list(np.array([0.5, bad]))
+        to_ppm_array(np.array([0.5, bad])).tolist()
 
 
 def test_probabilities_are_checked_and_rounded():
-    assert to_ppm_list(np.array([0.0, 0.1234567, 1.0])) == [0, 123457, 1_000_000]
+    assert to_ppm_array(np.array([0.0, 0.1234567, 1.0])).tolist() == [0, 123457, 1_000_000]
     with pytest.raises(InvariantError):
-        to_ppm_list(np.array([1.001]))
+        to_ppm_array(np.array([1.001])).tolist()

@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quote_eval.benchmark import against_microprice, build_references
+from quote_eval.fair_charge import draw_panel
 from quote_eval.inputs import EvaluationParameters
-from quote_eval.ranking import evaluate_quotes
+from quote_eval.ranking import evaluate_quotes, warm_up
 from quote_eval.results import ReasonCode, Verdict
 from rfq_service.domain.instrument import ContractType
 from rfq_service.domain.measures import client_cost_bps
 from rfq_service.domain.units import NS_PER_S, RequestSide, Side
 from tests.unit.quote_eval.builders import (
     ASKS,
+    DURATIONS_S,
     NOW_NS,
     make_inputs,
     make_leg,
@@ -393,6 +395,17 @@ def test_scores_do_not_depend_on_what_was_scored_before():
     evaluate_quotes(make_inputs(parameters=EvaluationParameters(inventory_sd=2.0), seed=8))
     assert evaluate_quotes(make_inputs()) == first
     assert astuple(first) != astuple(evaluate_quotes(make_inputs(seed=8)))
+
+
+def test_after_the_warm_up_no_request_draws_a_panel():
+    predictions = make_predictions(draws=96)
+    warm_up(EvaluationParameters(), 11, 96, DURATIONS_S, predictions.horizon_s)
+    drawn = draw_panel.cache_info().misses
+    leg = make_leg(predictions=predictions)
+    for dealers in (1, 2, 5, 20):
+        quotes = tuple(make_quote(f"q{i}", ask="1.2506") for i in range(dealers))
+        evaluate_quotes(make_inputs(make_request((leg,), pending_dealers=dealers), quotes, seed=11))
+    assert draw_panel.cache_info().misses == drawn
 
 
 def test_quotes_of_one_price_rank_by_arrival():
