@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from rfq_service.bootstrap import new_id
 from rfq_service.db import migrate
-from rfq_service.db.embedded import EmbeddedPostgres
+from rfq_service.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from rfq_service.db.engine import Database
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.desk.keys import digest_of, new_key
@@ -32,16 +32,36 @@ T = TypeVar("T")
 _NAME_MAX = 64
 _LABEL_MAX = 100
 _PREFIX_LENGTH = 10
+_OWN_TIMEOUT_S = 10.0
 
 
 @contextlib.contextmanager
-def open_postgres(settings: Settings) -> Iterator[str]:
-    """The DSN to use: the configured one, or the embedded server's, started here or joined if it runs already."""
+def open_postgres(settings: Settings, *, must_own: bool = False) -> Iterator[str]:
+    """The DSN to use: the configured one, or the embedded server's, started here or joined if it runs already.
+
+    Args:
+        settings: where the database is.
+        must_own: do not join a server that another process started: it would end with that process.
+
+    Raises:
+        EmbeddedPostgresError: when the server cannot be started, or owned.
+    """
     if settings.database.url:
         yield settings.database.url
         return
-    with EmbeddedPostgres(settings.database.data_dir / "postgres") as server:
-        yield server.dsn
+    folder = settings.database.data_dir / "postgres"
+    deadline_s = time.monotonic() + _OWN_TIMEOUT_S
+    while True:
+        with EmbeddedPostgres(folder) as server:
+            if server.is_owner or not must_own:
+                yield server.dsn
+                return
+        if time.monotonic() > deadline_s:
+            raise EmbeddedPostgresError(
+                f"another process runs the embedded PostgreSQL in {folder} and would take it along when it ends; "
+                "stop it first, or give both a server of their own with DATABASE_URL"
+            )
+        time.sleep(0.1)  # a short command may be using it
 
 
 def upgrade(settings: Settings, revision: str) -> int:

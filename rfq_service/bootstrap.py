@@ -84,7 +84,7 @@ class Runtime:
     async def start(self) -> None:
         """Open the database, register the market's instruments and start the background work."""
         self.telemetry.start()
-        await self.directory.register(self.board.instruments())
+        await self.directory.add_missing(self.board.instruments())
         await self.writer.start()
         jobs: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("sweeper", self.sweeper.run),
@@ -122,7 +122,8 @@ class Runtime:
         return "warming up"
 
     def _task_state(self) -> str:
-        return "a background task has ended" if any(task.done() for task in self._tasks) else "ok"
+        failed = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception() is not None]
+        return "a background task has failed" if failed else "ok"
 
     async def _supervise(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -164,7 +165,7 @@ def choose_market(source: str, simulated_length_s: float = math.inf) -> list[Rec
     if source:
         found = find_recordings(Path(source))
         if not found:
-            raise FileNotFoundError(f"RFQ_MARKET_SOURCE={source}: no recording there")
+            raise FileNotFoundError(f"no recording in {source}")
         return found
     return find_recordings(DEFAULT_RECORDINGS) or [simulated_recording(length_s=simulated_length_s)]
 
@@ -206,7 +207,12 @@ def build_runtime(
         quote_life=_bounds(settings.life, "quote_ttl"),
     )
     forecaster, scorer = _build_scoring(context)
-    writer = GroupCommitWriter(database, batch_max=settings.database.batch_max, queue_max=settings.database.queue_max)
+    writer = GroupCommitWriter(
+        database,
+        batch_max=settings.database.batch_max,
+        queue_max=settings.database.queue_max,
+        spacing_s=settings.database.batch_spacing_ms / 1_000,
+    )
     telemetry.gauge("rfq_commit_queue_requests", lambda: writer.waiting)
     buy_side = BuySideDesk(context, scorer, writer)
     return Runtime(

@@ -42,7 +42,7 @@ def serve(settings: Settings) -> int:
     # uvicorn raises the signal again when it has shut down: then this process still has Postgres to stop
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     recordings = choose_market(settings.market.source)
-    with _listen(settings.http.host, settings.http.port) as listening, open_postgres(settings) as dsn:
+    with _listen(settings.http.host, settings.http.port) as listening, open_postgres(settings, must_own=True) as dsn:
         migrate.upgrade(dsn)
         runtime = build_runtime(settings, dsn, recordings)
         with contextlib.suppress(KeyboardInterrupt):

@@ -30,7 +30,7 @@ class KeyRing:
         self._database = database
         self._clock = clock
         self._cache_ns = cache_ns
-        self._cache: dict[bytes, tuple[Firm, int]] = {}
+        self._cache: dict[bytes, tuple[Firm | None, int]] = {}
 
     async def firm_of(self, key: str) -> Firm | None:
         """The firm of a key that is known and not revoked, else ``None``; revocation shows within the cache time."""
@@ -43,10 +43,9 @@ class KeyRing:
             return known[0]
         async with self._database.begin() as uow:
             found = await uow.firms.key_by_digest(digest)
-        if found is None:
-            self._cache.pop(digest, None)
-            return None
         if len(self._cache) >= _CACHE_MAX:
             self._cache.clear()
-        self._cache[digest] = (found[1], now_ns + self._cache_ns)
-        return found[1]
+        # unknown keys are remembered too: they are random, so none of them becomes known later
+        firm = None if found is None else found[1]
+        self._cache[digest] = (firm, now_ns + self._cache_ns)
+        return firm

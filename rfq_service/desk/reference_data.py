@@ -33,6 +33,11 @@ class InstrumentDirectory:
             known = await uow.instruments.all()
         self._by_id = {instrument.instrument_id: instrument for instrument in known}
 
+    async def add_missing(self, instruments: Sequence[Instrument]) -> None:
+        """Store those that are not known yet; what an operator has changed of the others stays."""
+        await self.refresh()
+        await self.register([item for item in instruments if item.instrument_id not in self._by_id])
+
     async def register(self, instruments: Sequence[Instrument]) -> None:
         """Store instruments, new or changed, and read all again."""
         async with self._database.begin() as uow:

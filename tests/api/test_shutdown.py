@@ -19,7 +19,7 @@ async def test_a_background_task_that_failed_does_not_stop_the_stopping(
     monkeypatch.setattr(runtime.sweeper, "run", fail)
     async with running(runtime) as service, service.http() as http:
         answer = await http.get("/health/ready")
-        assert (answer.status_code, answer.json()["components"]["tasks"]) == (503, "a background task has ended")
+        assert (answer.status_code, answer.json()["components"]["tasks"]) == (503, "a background task has failed")
     # the writer has been told: it commits what waits and takes nothing more
     with pytest.raises(RfqError) as refused:
         await runtime.writer.write(None)  # type: ignore[arg-type]

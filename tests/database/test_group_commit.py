@@ -217,3 +217,23 @@ async def test_an_acknowledged_write_survives_kill_and_the_writer_comes_back(
     assert counts["events"] == counts["rfqs"]
     await writer.stop()
     await database.close()
+
+
+async def test_commits_keep_their_distance_and_an_idle_writer_does_not_wait(database: Database, client: Firm) -> None:
+    spacing_s = 0.4
+    writer = GroupCommitWriter(database, spacing_s=spacing_s)
+    await writer.start()
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await writer.write(samples.evaluation_write(client))
+    first_s = loop.time()
+    await asyncio.gather(*(writer.write(samples.evaluation_write(client)) for _ in range(5)))
+    second_s = loop.time()
+    await asyncio.sleep(spacing_s)
+    idle_s = loop.time()
+    await writer.write(samples.evaluation_write(client))
+    third_s = loop.time()
+    await writer.stop()
+    assert second_s - began_s >= spacing_s
+    assert first_s - began_s < spacing_s
+    assert third_s - idle_s < spacing_s

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from rfq_service.db.embedded import EmbeddedPostgres
 from rfq_service.desk.keys import digest_of
 
 
@@ -149,3 +152,18 @@ def test_replay_finds_no_break_in_any_recording(database_dsn: str, recordings: P
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no sequence breaks" in done.stdout
     assert "BINANCE.USDM.BTCUSDT" in done.stdout
+
+
+def test_a_second_service_does_not_lean_on_the_first_ones_database() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="rfq-own-"))
+    folder.chmod(0o755)
+    settings = {"RFQ_DATABASE_DATA_DIR": str(folder), "RFQ_MARKET_SOURCE": "simulated", "RFQ_HTTP_PORT": "0"}
+    try:
+        with EmbeddedPostgres(folder / "postgres"):
+            refused = rfq("", "serve", **settings)
+            assert refused.returncode == 1
+            assert "another process runs the embedded PostgreSQL" in refused.stderr
+            # a short command may join it
+            assert rfq("", "firm", "list", **settings).returncode == 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
