@@ -7,6 +7,7 @@ Only the book that he would take is not, and it comes with the request.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -186,7 +187,7 @@ class ClosedFormPredictor:
             shift = self._other_period if request.instrument_id in self._calibrated else self._other_instrument
             log_participation = log_size - np.log(request.durations_s / S_PER_DAY)
             permanent[:half] = (sigma * size_ratio) * self._permanent_slope
-            temporary[:, :half] = sigma * np.exp(np.outer(log_participation, self._beta) + self._log_temporary)
+            temporary[:, :half] = sigma * np.exp(log_participation[:, None] * self._beta + self._log_temporary)
             stays = (FAIR_PRICING_SHARE * sigma) * np.exp(
                 self._log_prefactor + shift[half:] + log_size * self._exponent
             )
@@ -221,12 +222,11 @@ class ClosedFormPredictor:
 
 
 def _check(request: PredictionRequest) -> None:
-    positive = (request.volatility_bps_sqrt_day, request.volume_per_day_notional, request.horizon_s)
-    not_negative = (request.notional, request.depth_notional, request.half_spread_bps)
-    require(all(0.0 < value < math.inf for value in positive), "volatility, volume and horizon are positive and finite")
-    require(all(0.0 <= value < math.inf for value in not_negative), "size, depth and spread are finite, not negative")
+    for positive in (request.volatility_bps_sqrt_day, request.volume_per_day_notional, request.horizon_s):
+        require(0.0 < positive < math.inf, "volatility, volume and horizon are positive and finite")
+    for not_negative in (request.notional, request.depth_notional, request.half_spread_bps):
+        require(0.0 <= not_negative < math.inf, "size, depth and spread are finite, not negative")
     require(request.sweep_bps >= 0.0, "the cost of a sweep is not negative")
-    durations = request.durations_s
-    require(durations.ndim == 1 and len(durations) > 0, "there is at least one duration")
-    ascending = bool((durations[1:] > durations[:-1]).all())
-    require(bool(durations[0] > 0.0) and bool(durations[-1] < math.inf) and ascending, "durations ascend from above 0")
+    require(request.durations_s.ndim == 1 and len(request.durations_s) > 0, "there is at least one duration")
+    bounds = [0.0, *request.durations_s.tolist(), math.inf]
+    require(all(map(operator.lt, bounds, bounds[1:])), "durations ascend from above 0")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from litestar import Request
 
 from rfq_service.api.dependencies import Keys
+from rfq_service.api.parsing import Headers
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.history import Firm
 
@@ -21,13 +19,13 @@ class Principal:
     firm: Firm
 
 
-async def authenticate(request: Request[Any, Any, Any], keys: Keys) -> Principal:
+async def authenticate(headers: Headers, keys: Keys) -> Principal:
     """Identify the caller by ``Authorization: Bearer <key>`` or ``X-API-Key: <key>``.
 
     Raises:
         RfqError: ``UNAUTHENTICATED`` when the key is absent, given in both ways, or nobody's. It never says which.
     """
-    key = _presented_key(request)
+    key = _presented_key(headers)
     firm = await keys.firm_of(key) if key and len(key) <= _KEY_LENGTH_MAX and key.isascii() else None
     if firm is None:
         raise RfqError(
@@ -36,9 +34,9 @@ async def authenticate(request: Request[Any, Any, Any], keys: Keys) -> Principal
     return Principal(firm)
 
 
-def _presented_key(request: Request[Any, Any, Any]) -> str:
-    bearer = request.headers.get("authorization", "")
-    plain = request.headers.get("x-api-key", "")
+def _presented_key(headers: Headers) -> str:
+    bearer = headers.get("authorization", "")
+    plain = headers.get("x-api-key", "")
     scheme, _, key = bearer.partition(" ")
     if not bearer:
         return plain

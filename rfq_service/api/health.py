@@ -11,7 +11,7 @@ from rfq_service.api.problems import RETRY_AFTER_S
 from rfq_service.api.schemas.wire import WireOut
 
 TAG = "Operations"
-METRICS_MEDIA_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4"
 
 
 class LiveOut(WireOut, frozen=True):
@@ -55,4 +55,4 @@ async def metrics(call: Call[NoBody, NoQuery]) -> Reply:
 
     Counts and histograms by use case and outcome; never by firm.
     """
-    return Reply(call.runtime.telemetry.prometheus_text(), METRICS_MEDIA_TYPE)
+    return Reply(call.runtime.telemetry.prometheus_text(), f"{METRICS_MEDIA_TYPE}; charset=utf-8")

@@ -11,17 +11,19 @@ import binascii
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
-from litestar import Request
+from litestar.types import Receive, Scope
 
 from rfq_service.domain.errors import ErrorCode, RfqError
 
 S = TypeVar("S", bound=msgspec.Struct)
+# By name in lower case.
+Headers = Mapping[str, str]
 
 _MEDIA_TYPE = re.compile(r"application/json\s*(;\s*charset\s*=\s*\"?utf-8\"?\s*)?", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -31,13 +33,17 @@ _FIELD_NAME = re.compile(r"Object (?P<kind>contains unknown|missing required) fi
 _QUERY_FIELDS_MAX = 32
 
 
-async def read_body(request: Request[Any, Any, Any], body_max_bytes: int) -> bytes:
+def headers_of(scope: Scope) -> Headers:
+    """The headers of a request; of one that is repeated, the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+async def read_body(receive: Receive, headers: Headers, body_max_bytes: int) -> bytes:
     """The whole body, which is empty or declared as JSON.
 
     Raises:
         RfqError: ``UNSUPPORTED_MEDIA_TYPE``; ``BODY_TOO_LARGE`` as soon as the length, declared or seen, is too large.
     """
-    headers = request.headers
     declared = headers.get("content-length", "0")
     if not declared.isascii() or not declared.isdigit() or len(declared) > 18:
         raise RfqError(ErrorCode.MALFORMED_BODY, "the Content-Length is not a number")
@@ -47,7 +53,7 @@ async def read_body(request: Request[Any, Any, Any], body_max_bytes: int) -> byt
     size = 0
     more = True
     while more:
-        message = await request.receive()
+        message = await receive()
         if message["type"] != "http.request":
             raise RfqError(ErrorCode.MALFORMED_BODY, "the connection was closed before the body was complete")
         chunk = message["body"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from uuid import UUID
 
+from quote_eval.inputs import LegMarket
 from rfq_service.db.group_commit import EvaluationWrite, GroupCommitWriter
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.desk import endings
 from rfq_service.desk.orders import EvaluateOrder, RankedQuotes, RfqOrder, RfqView
 from rfq_service.desk.ports import DeskContext
-from rfq_service.desk.scores import quote_ranks
+from rfq_service.desk.scores import quote_ranks, stored_ranks
 from rfq_service.desk.scoring import Scorer, Scoring
 from rfq_service.desk.terms import (
     active_at,
@@ -23,7 +24,6 @@ from rfq_service.desk.terms import (
 )
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.history import (
-    Decision,
     Event,
     EventKind,
     Firm,
@@ -101,12 +101,15 @@ class BuySideDesk:
             evaluations = await uow.quotes.evaluations(caller.firm_id, rfq_id)
             decision = await uow.quotes.latest_decision(caller.firm_id, rfq_id)
         now_ns = self._context.clock.now_ns()
+        ranks = {} if decision is None else stored_ranks(decision)
         return RankedQuotes(
             rfq=rfq,
-            quotes=_best_first(quotes, decision),
+            quotes=_best_first(quotes, ranks),
             evaluations=tuple(evaluations),
             decision=decision,
-            is_current=_is_current(decision, quotes, now_ns),
+            # One of them is missing where two replicas' clocks disagree: the decision that looks newest was not the last.
+            is_current=decision is not None
+            and ranks.keys() == {quote.quote_id for quote in active_at(quotes, now_ns)},
         )
 
     async def accept(
@@ -162,8 +165,8 @@ class BuySideDesk:
             except RfqError as error:
                 raise error.at(f"quotes[{index}]") from None
             quotes.append(quote)
-        self._check_markets(rfq, now_ns)
         scoring = self._scorer.score(rfq, quotes, quotes, now_ns)
+        _check_markets(scoring.markets)
         event = build_event(
             EventKind.RFQ_EVALUATED,
             context.new_id(now_ns),
@@ -173,7 +176,7 @@ class BuySideDesk:
             rfq_id=rfq.rfq_id,
         )
         await self._writer.write(EvaluationWrite(rfq, quotes, scoring.evaluations, scoring.decision, [event]))
-        ranked = _best_first(quotes, scoring.decision)
+        ranked = _best_first(quotes, quote_ranks(scoring.weighed))
         return RankedQuotes(rfq, ranked, tuple(scoring.evaluations), scoring.decision, is_current=True)
 
     async def quote_history(
@@ -230,16 +233,6 @@ class BuySideDesk:
             price=price,
             filled_at_ns=now_ns,
         )
-
-    def _check_markets(self, rfq: Rfq, now_ns: int) -> None:
-        instruments = self._context.instruments()
-        for index, leg in enumerate(rfq.terms.legs):
-            market = self._context.market.snapshot(leg.instrument_id)
-            field = f"legs[{index}].instrument_id"
-            if market is None:
-                raise RfqError(ErrorCode.NO_MARKET, "there is no market to score against", field)
-            if market.age_ns(now_ns) > instruments[leg.instrument_id].staleness_limit_ns:
-                raise RfqError(ErrorCode.STALE_MARKET, "the market is too old to score against", field)
 
     async def _view(self, uow: UnitOfWork, caller: Firm, rfq: Rfq) -> RfqView:
         panel = await uow.rfqs.panel(rfq.rfq_id)
@@ -334,17 +327,16 @@ async def _named_dealers(uow: UnitOfWork, names: Sequence[str]) -> list[Firm]:
     return list(panel.values())
 
 
-def _best_first(quotes: Sequence[Quote], decision: Decision | None) -> tuple[Quote, ...]:
+def _check_markets(markets: Sequence[LegMarket | None]) -> None:
+    for index, market in enumerate(markets):
+        if market is None:
+            raise RfqError(ErrorCode.NO_MARKET, "there is no market to score against", f"legs[{index}].instrument_id")
+        if market.age_ns > market.staleness_limit_ns:
+            detail = "the market is too old to score against"
+            raise RfqError(ErrorCode.STALE_MARKET, detail, f"legs[{index}].instrument_id")
+
+
+def _best_first(quotes: Sequence[Quote], ranks: Mapping[UUID, int]) -> tuple[Quote, ...]:
     """In the order of the decision's ranking, its best side first; those it did not weigh after them, newest last."""
-    ranks = {} if decision is None else quote_ranks(decision)
     return tuple(sorted(quotes, key=lambda quote: (ranks.get(quote.quote_id, len(quotes)), quote.quote_id)))
 
-
-def _is_current(decision: Decision | None, quotes: Sequence[Quote], now_ns: int) -> bool:
-    """Whether the decision weighed just the quotes that can be accepted now.
-
-    One of them is missing where two replicas' clocks disagree: the decision that looks newest was not the last.
-    """
-    if decision is None:
-        return False
-    return quote_ranks(decision).keys() == {quote.quote_id for quote in active_at(quotes, now_ns)}

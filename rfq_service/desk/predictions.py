@@ -13,8 +13,11 @@ from rfq_service.domain.market import MarketSnapshot
 from rfq_service.domain.measures import spread_bps, sweep_cost_bps
 from rfq_service.domain.units import Side
 
-# Candidate lengths of working a block in the lit market: from a sweep in slices to an hour.
+# Candidate lengths of working a block in the lit market: from a sweep in slices to half an hour. More of them would
+# change little, and cost storage and time in every decision.
 DURATIONS_S = (10.0, 60.0, 300.0, 1800.0)
+_DURATIONS_S = np.array(DURATIONS_S)
+_DURATIONS_S.setflags(write=False)
 # Markouts are measured up to a minute on the recording; beyond it price noise hides what a request knew.
 HORIZON_S = 60.0
 
@@ -45,7 +48,7 @@ class Forecaster:
                 depth_notional=figures.depth_notional or 0.0,
                 half_spread_bps=spread_bps(market.best_bid, market.best_ask) / 2.0,
                 sweep_bps=sweep_cost_bps(side, quantity, market, instrument.contract_type),
-                durations_s=np.array(DURATIONS_S),
+                durations_s=_DURATIONS_S,
                 horizon_s=HORIZON_S,
             )
         )

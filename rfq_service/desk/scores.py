@@ -5,7 +5,7 @@ Numbers are fixed-point integers, ``_micro_bps`` (1e-6 bps) and ``_ppm`` (1e-6),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
@@ -14,8 +14,7 @@ from quote_eval.results import Action, ReasonCode, SideScore, SideSummary, Verdi
 from rfq_service.domain.history import Decision
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteScore:
+class QuoteScore(msgspec.Struct, frozen=True):
     """The score of one side of one quote at the moment it was stored; width and skew for a two-way quote."""
 
     score: SideScore
@@ -23,8 +22,7 @@ class QuoteScore:
     skew_micro_bps: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class WeighedQuote:
+class WeighedQuote(msgspec.Struct, frozen=True):
     """How one side of a live quote stood when the decision was taken, against the market of that moment."""
 
     quote_id: UUID
@@ -36,8 +34,7 @@ class WeighedQuote:
     cover_distance_micro_bps: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionResult:
+class DecisionResult(msgspec.Struct, frozen=True):
     """The recommended action on each side, with every action's cost, over all quotes live at that moment."""
 
     version: str
@@ -49,26 +46,28 @@ class DecisionResult:
     models: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rank:
+class _Rank(msgspec.Struct, frozen=True):
     quote_id: UUID
     rank: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranks:
+class _Ranks(msgspec.Struct, frozen=True):
     weighed: tuple[_Rank, ...]
 
 
 _ranks_decoder = msgspec.json.Decoder(_Ranks)
 
 
-def quote_ranks(decision: Decision) -> dict[UUID, int]:
-    """Every quote a stored decision weighed with its rank, 1 is best; of a two-way quote the better side counts.
+def stored_ranks(decision: Decision) -> dict[UUID, int]:
+    """Every quote a stored decision weighed with its rank; see ``quote_ranks``."""
+    return quote_ranks(_ranks_decoder.decode(decision.result_json).weighed)
+
+
+def quote_ranks(weighed: Sequence[WeighedQuote] | Sequence[_Rank]) -> dict[UUID, int]:
+    """Every quote that a decision weighed with its rank, 1 is best; of a two-way quote the better side counts.
 
     One that could not be ranked, for want of a market, comes after all others.
     """
-    weighed = _ranks_decoder.decode(decision.result_json).weighed
     ranks: dict[UUID, int] = {}
     for item in weighed:
         rank = len(weighed) if item.rank is None else item.rank

@@ -43,10 +43,12 @@ _inputs_encoder = msgspec.json.Encoder(enc_hook=encode_array)
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """One run of the scorer, ready to be stored."""
+    """One run of the scorer, ready to be stored, with the legs' markets that it saw and how every live quote stood."""
 
     evaluations: list[Evaluation]
     decision: Decision
+    markets: tuple[LegMarket | None, ...]
+    weighed: tuple[WeighedQuote, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,14 @@ class Scorer:
         )
         result = evaluate_quotes(inputs)
         scored = list(zip(active, result.quotes, strict=True))
-        decision = self._decision(rfq, inputs, result, scored, now_ns)
+        weighed = tuple(
+            _weighed(quote.quote_id, side) for quote, score in scored for side in score.sides if side.is_live
+        )
+        decision = self._decision(rfq, inputs, result, weighed, now_ns)
         wanted = {quote.quote_id for quote in new}
         fresh = [(quote, score) for quote, score in scored if quote.quote_id in wanted]
-        return Scoring(self._evaluations(rfq, fresh, decision.decision_id, now_ns), decision)
+        evaluations = self._evaluations(rfq, fresh, decision.decision_id, now_ns)
+        return Scoring(evaluations, decision, tuple(leg.market for leg in inputs.request.legs), weighed)
 
     def _request(self, rfq: Rfq, now_ns: int, pending_dealers: int) -> RequestInputs:
         terms, instruments = rfq.terms, self.instruments()
@@ -146,7 +152,7 @@ class Scorer:
         rfq: Rfq,
         inputs: EvaluationInputs,
         result: EvaluationResult,
-        scored: list[tuple[Quote, ScoredQuote]],
+        weighed: tuple[WeighedQuote, ...],
         now_ns: int,
     ) -> Decision:
         summary = _decided_side(rfq, result)
@@ -159,9 +165,7 @@ class Scorer:
             evaluated_at_ns=result.evaluated_at_ns,
             action=action,
             reasons=result.reasons,
-            weighed=tuple(
-                _weighed(quote.quote_id, side) for quote, score in scored for side in score.sides if side.is_live
-            ),
+            weighed=weighed,
             sides=result.sides,
             models=result.models,
         )

@@ -47,6 +47,7 @@ class SimClock:
         self._now_ns += by_ns
 
 
+@lru_cache(maxsize=1024)
 def format_timestamp(time_ns: int) -> str:
     """RFC 3339 in UTC with nine fraction digits: ``2024-07-23T15:39:43.854663000Z``."""
     seconds, fraction_ns = divmod(time_ns, NS_PER_S)

@@ -20,7 +20,12 @@ _NS_PER_MS = 1_000_000
 
 
 def uuid7(now_ns: int, entropy: int) -> UUID:
-    """UUIDv7 of a UTC time.
+    """UUIDv7 of a UTC time; for the arguments see ``uuid7_bytes``."""
+    return UUID(bytes=uuid7_bytes(now_ns, entropy))
+
+
+def uuid7_bytes(now_ns: int, entropy: int) -> bytes:
+    """The 16 bytes of a UUIDv7 of a UTC time.
 
     Args:
         now_ns: UTC nanoseconds; the millisecond fills the 48-bit field, the rest of it the 12 bits of ``rand_a``
@@ -32,7 +37,7 @@ def uuid7(now_ns: int, entropy: int) -> UUID:
     value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80
     value |= 0x7000 << 64 | sub_millisecond << 64
     value |= 0x8000_0000_0000_0000 | entropy & 0x3FFF_FFFF_FFFF_FFFF
-    return UUID(int=value)
+    return value.to_bytes(16)
 
 
 def uuid7_floor(at_ns: int) -> UUID:

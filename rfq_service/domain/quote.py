@@ -153,9 +153,10 @@ def check_quote(
 
 
 def _check_sides(side: RequestSide, bid: SidePrice | None, ask: SidePrice | None) -> None:
+    sides = side.sides
     for wanted, price, field in ((Side.SELL, bid, "bid"), (Side.BUY, ask, "ask")):
-        if (wanted in side.sides) != (price is not None):
-            verb = "needs" if wanted in side.sides else "takes no"
+        if (wanted in sides) != (price is not None):
+            verb = "needs" if wanted in sides else "takes no"
             raise RfqError(ErrorCode.QUOTE_SIDE_MISMATCH, f"a {side} request {verb} {field}", field)
 
 

@@ -132,6 +132,8 @@ class RfqTerms:
 
     def package_price(self, leg_prices: tuple[Decimal, ...]) -> Decimal:
         """Net price of one package: ``Σ leg sign × ratio × leg price``; a single leg's own price."""
+        if len(leg_prices) == len(self.legs) == 1:  # always bought, with ratio 1: see ``check_terms``
+            return leg_prices[0]
         net = Decimal(0)
         for leg, price in zip(self.legs, leg_prices, strict=True):
             net = EXACT.add(net, EXACT.multiply(EXACT.multiply(leg.side.sign, leg.ratio), price))

@@ -53,8 +53,8 @@ class SideIn(WireIn, frozen=True):
         """What the desk is told; raises ``RfqError`` for numbers that are none."""
         if self.price is None and not self.leg_prices:
             raise RfqError(ErrorCode.INVALID_FIELD, "needs price or leg_prices", field)
-        prices = decimals_of(self.leg_prices, f"{field}.leg_prices")
-        return SideOrder(price=optional_decimal_of(self.price, f"{field}.price"), leg_prices=prices)
+        leg_prices = decimals_of(self.leg_prices, f"{field}.leg_prices") if self.leg_prices else ()
+        return SideOrder(price=optional_decimal_of(self.price, f"{field}.price"), leg_prices=leg_prices)
 
 
 class QuoteIn(WireIn, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ way of being wrong has its own error code.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -91,6 +92,7 @@ def optional_decimal_of(text: str | None, field: str) -> Decimal | None:
     return None if text is None else decimal_of(text, field)
 
 
+@functools.lru_cache(maxsize=256)
 def optional_duration_ns(text: str | None, field: str) -> int | None:
     """Nanoseconds of a duration in seconds where there is one.
 
