@@ -17,7 +17,7 @@ import numpy as np
 from quote_eval.benchmark import Reference
 from quote_eval.fair_charge import half_spread_draws
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters, Predictions
-from quote_eval.numerics import Floats, expected_shortfall, mean, normal_cdf, phi_2, stratified_normals
+from quote_eval.numerics import Floats, mean, normal_cdf, phi_2, shortfall_weights, stratified_normals
 from rfq_service.domain.errors import require
 from rfq_service.domain.units import NS_PER_S, S_PER_DAY, Side
 
@@ -26,7 +26,7 @@ OUTCOME_STREAM = 6
 _SD_MIN_BPS = 1e-9
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class LegOutlook:
     """One leg ready for scoring on one side: reference, the client's side of it, predictions.
 
@@ -40,15 +40,17 @@ class LegOutlook:
     excess_bps: Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Alternative:
     """Costs of working the whole request, bps of gross notional, by duration (K) and parameter draw (M).
 
     Attributes:
         parts_bps: (5, K) means: fees, half-spread, temporary, permanent, drift (with funding).
+        temporary_bps, permanent_bps: (K, M) and (M,) what is paid of them on average over the fill.
         expected_bps: (K, M) expected cost given the parameters.
         timing_sd_bps: (K,) sd of the realised cost around it.
         objectives_bps: (3, K) expected cost, CVaR and objective of the realised cost.
+        slices: (K,) numbers of child orders.
         admissible: (K,) within the time left, and gentle enough for the volume or the book.
         best: index of the duration of least objective among the admissible ones.
         participation_exceeded: no duration was gentle enough; the slowest in time is used.
@@ -56,23 +58,29 @@ class Alternative:
 
     durations_s: Floats
     parts_bps: Floats
-    fixed_bps: Floats
     temporary_bps: Floats
     permanent_bps: Floats
     expected_bps: Floats
     timing_sd_bps: Floats
     objectives_bps: Floats
+    slices: tuple[int, ...]
     admissible: tuple[bool, ...]
     best: int | None
     participation_exceeded: bool
+
+    @property
+    def best_bps(self) -> float:
+        """Expected cost of the best schedule; zero when there is none."""
+        return 0.0 if self.best is None else sum(self.parts_bps[:, self.best].tolist())
 
     def expected_for_share(self, share: Floats | float, exponent: float, index: int) -> Floats:
         """(…, M) expected cost of working ``share`` of the request over duration ``index``, bps of that share.
 
         Temporary ∝ share^exponent, permanent ∝ share; ``share`` is a number or (…, 1).
         """
-        temporary = self.temporary_bps[index] * share**exponent
-        expected: Floats = self.fixed_bps[index] + temporary + self.permanent_bps * (0.5 * share)
+        temporary = self.temporary_bps[index]
+        fixed = self.expected_bps[index] - temporary - self.permanent_bps
+        expected: Floats = fixed + temporary * share**exponent + self.permanent_bps * share
         return expected
 
 
@@ -88,40 +96,41 @@ def correlated_sd_bps(legs: tuple[LegOutlook, ...], sds: list[float], correlatio
 
 def build_alternative(inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], volatility: float) -> Alternative:
     """Price every candidate duration and pick the best admissible one."""
-    parameters = inputs.parameters
     durations = legs[0].predictions.durations_s
     require(
         all(np.array_equal(leg.predictions.durations_s, durations) for leg in legs[1:]), "legs share their durations"
     )
-    fees = sum(leg.reference.weight * leg.reference.market.taker_fee_bps for leg in legs)
-    spread = weighted_sum(legs, [half_spread_draws(leg.predictions, parameters, inputs.seed) for leg in legs])
-    temporary = weighted_sum(legs, [leg.predictions.temporary_bps for leg in legs])
-    permanent = weighted_sum(legs, [leg.predictions.permanent_bps for leg in legs])
-    drift = weighted_sum(legs, [_drift(leg, durations, parameters) for leg in legs])
-    fixed = fees + spread + drift
-    expected = fixed + temporary + 0.5 * permanent
+    parts = weighted_sum(legs, [_schedule_parts(leg, inputs) for leg in legs])
+    expected: Floats = np.add.reduce(parts, axis=0)
     timing_sd = volatility * np.sqrt(durations / (3.0 * S_PER_DAY))
     objectives = objective(realised(expected, timing_sd[:, None], inputs), inputs)
-    admissible, exceeded = _admissible(inputs, legs, durations.tolist())
-    parts = np.empty((5, len(durations)))
-    parts[0] = fees
-    parts[1] = mean(spread)
-    parts[2] = mean(temporary)
-    parts[3] = 0.5 * mean(permanent)
-    parts[4] = mean(drift)
+    slices = tuple([slice_count(duration_s, inputs.parameters) for duration_s in durations.tolist()])
+    admissible, exceeded = _admissible(inputs, legs, slices)
     return Alternative(
         durations_s=durations,
-        parts_bps=parts,
-        fixed_bps=fixed,
-        temporary_bps=temporary,
-        permanent_bps=permanent,
+        parts_bps=mean(parts),
+        temporary_bps=parts[2],
+        permanent_bps=parts[3, 0],
         expected_bps=expected,
         timing_sd_bps=timing_sd,
         objectives_bps=objectives,
+        slices=slices,
         admissible=admissible,
         best=least_objective(objectives[2], admissible),
         participation_exceeded=exceeded,
     )
+
+
+def _schedule_parts(leg: LegOutlook, inputs: EvaluationInputs) -> Floats:
+    """(5, K, M): fees, half-spread, temporary, permanent and drift of working one leg, bps of its notional."""
+    law, parameters = leg.predictions, inputs.parameters
+    parts = np.empty((5, *law.temporary_bps.shape))
+    parts[0] = leg.reference.market.taker_fee_bps
+    parts[1] = half_spread_draws(law, parameters, inputs.seed)
+    parts[2] = law.temporary_bps
+    parts[3] = 0.5 * law.permanent_bps
+    parts[4] = _drift(leg, law.durations_s, parameters)
+    return parts
 
 
 def least_objective(objectives_bps: Floats, allowed: Sequence[bool]) -> int | None:
@@ -138,18 +147,26 @@ def realised(expected: Floats, market_sd: Floats | float, inputs: EvaluationInpu
 
 def objective(costs: Floats, inputs: EvaluationInputs) -> Floats:
     """(3, …): expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` of equally likely costs (…, M)."""
-    weight = inputs.parameters.risk_weight
-    expected, tail = mean(costs), expected_shortfall(costs, inputs.parameters.cvar_level)
-    return np.array((expected, tail, (1.0 - weight) * expected + weight * tail))
+    parameters = inputs.parameters
+    weights = _order_weights(costs.shape[-1], parameters.cvar_level, parameters.risk_weight)
+    weighed: Floats = (np.sort(costs) @ weights).T
+    return weighed
 
 
-def realised_survival(expected: Floats, market_sd: Floats | float, at: Floats) -> Floats:
-    """P(realised cost > at), (…, N), for normal market noise around draws (…, M) of the expected cost.
+@lru_cache(maxsize=16)
+def _order_weights(count: int, cvar_level: float, risk_weight: float) -> Floats:
+    """(count, 3) weights of ascending costs in their mean, their CVaR and the objective: each is linear in them."""
+    average = np.full(count, 1.0 / count)
+    tail = shortfall_weights(count, cvar_level)
+    weights = np.stack([average, tail, (1.0 - risk_weight) * average + risk_weight * tail], axis=1)
+    weights.setflags(write=False)
+    return weights
 
-    ``market_sd`` is a number, or one per leading index of ``expected``.
-    """
-    distance = expected[..., None, :] - at[:, None]
-    distance *= 1.0 / np.maximum(market_sd, _SD_MIN_BPS)[..., None, None]
+
+def realised_survival(expected: Floats, market_sd: Floats, at: Floats) -> Floats:
+    """P(realised cost > at), (R, N), for normal market noise (R,) around draws (R, M) of the expected cost."""
+    distance = expected[:, None, :] - at[:, None]
+    distance *= (1.0 / np.maximum(market_sd, _SD_MIN_BPS))[:, None, None]
     return mean(normal_cdf(distance))
 
 
@@ -188,28 +205,27 @@ def _information_share(durations_s: tuple[float, ...], arrival_s: float) -> Floa
 
 
 def _admissible(
-    inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], durations_s: list[float]
+    inputs: EvaluationInputs, legs: tuple[LegOutlook, ...], slices: tuple[int, ...]
 ) -> tuple[tuple[bool, ...], bool]:
     """(K,) flags: ends in time and gentle enough; and whether none is gentle, so that the slowest in time is used."""
-    end_ns = inputs.request.complete_by_ns
+    end_ns, durations_s = inputs.request.complete_by_ns, legs[0].predictions.durations_s.tolist()
     left_s = math.inf if end_ns is None else (end_ns - inputs.now_ns) / NS_PER_S
     in_time = [duration_s <= left_s for duration_s in durations_s]
     allowed = in_time
     for leg in legs:
-        law, notional = leg.predictions, float(leg.reference.notional)
-        allowed = [
-            is_allowed and _is_gentle(law, notional, duration_s, inputs.parameters)
-            for is_allowed, duration_s in zip(allowed, durations_s, strict=True)
-        ]
+        gentle = _gentle(leg.predictions, float(leg.reference.notional), slices, inputs.parameters)
+        allowed = [is_allowed and is_gentle for is_allowed, is_gentle in zip(allowed, gentle, strict=True)]
     if any(allowed) or not any(in_time):
         return tuple(allowed), False
     slowest = sum(in_time) - 1  # durations ascend
     return tuple([index == slowest for index in range(len(durations_s))]), True
 
 
-def _is_gentle(law: Predictions, notional: float, duration_s: float, parameters: EvaluationParameters) -> bool:
-    """By share of the volume traded meanwhile, or by child size against the resting depth."""
-    volume = law.volume_per_day_notional * duration_s / S_PER_DAY
-    if notional <= parameters.participation_max * volume:
-        return True
-    return notional / slice_count(duration_s, parameters) <= parameters.depth_share_max * law.depth_notional
+def _gentle(law: Predictions, notional: float, slices: tuple[int, ...], parameters: EvaluationParameters) -> list[bool]:
+    """(K,) flags: by share of the volume traded meanwhile, or by child size against the resting depth."""
+    volume_per_s = parameters.participation_max * law.volume_per_day_notional / S_PER_DAY
+    depth = parameters.depth_share_max * law.depth_notional
+    return [
+        notional <= volume_per_s * duration_s or notional <= depth * count
+        for duration_s, count in zip(law.durations_s.tolist(), slices, strict=True)
+    ]

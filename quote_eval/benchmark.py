@@ -15,12 +15,20 @@ from rfq_service.domain.units import BPS, EXACT, Side
 _MICRO = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reference:
-    """One leg's references: exact mid, microprice offset from it in bps, notional of the request at the mid."""
+    """One leg's references: exact mid, microprice offset from it in bps, notional of the request at the mid.
+
+    Attributes:
+        mid_text: the mid as it is shown.
+        size_per_package: ratio × multiplier, exact.
+        weight: share of the gross notional.
+    """
 
     leg: LegInputs
     market: LegMarket
+    mid_text: str
+    size_per_package: Decimal
     offset_bps: float
     notional: Decimal
     weight: float
@@ -48,6 +56,8 @@ def build_references(request: RequestInputs, parameters: EvaluationParameters) -
         Reference(
             leg=leg,
             market=market,
+            mid_text=str(market.mid),
+            size_per_package=EXACT.multiply(leg.ratio, leg.multiplier),
             offset_bps=microprice_offset_bps(market.imbalance, parameters.microprice_weight, market.half_spread_bps),
             notional=notional,
             weight=float(notional) / gross,
@@ -63,10 +73,11 @@ def leg_cost_bps(reference: Reference, side: Side, price: Decimal) -> float:
 
 def against_microprice(reference: Reference, side: Side, cost_bps: float) -> float:
     """The same cost against the microprice ``m·(1 + offset)``: the formula of the first, solved for its price."""
-    offset, signed = reference.offset_bps / BPS, side.sign * cost_bps / BPS
+    sign, offset = side.sign, reference.offset_bps / BPS
+    signed = sign * cost_bps / BPS
     if reference.leg.contract_type is ContractType.INVERSE:  # s·(p − m)/p, so m/p = 1 − signed
-        return side.sign * (1.0 - (1.0 - signed) * (1.0 + offset)) * BPS
-    return side.sign * ((1.0 + signed) / (1.0 + offset) - 1.0) * BPS
+        return sign * (1.0 - (1.0 - signed) * (1.0 + offset)) * BPS
+    return sign * ((1.0 + signed) / (1.0 + offset) - 1.0) * BPS
 
 
 def leg_cost_micro_currency(reference: Reference, side: Side, price: Decimal, quantity: Decimal) -> int:
@@ -74,10 +85,10 @@ def leg_cost_micro_currency(reference: Reference, side: Side, price: Decimal, qu
 
     Linear: ``s·(p − m) × size``. Inverse: the coin loss valued at the mid, ``s·(p − m)/p × notional``.
     """
-    leg, mid = reference.leg, reference.market.mid
+    mid = reference.market.mid
     difference = EXACT.subtract(price, mid) if side is Side.BUY else EXACT.subtract(mid, price)
-    amount = EXACT.multiply(EXACT.multiply(quantity, leg.ratio), EXACT.multiply(leg.multiplier, difference))
-    if leg.contract_type is ContractType.INVERSE:
+    amount = EXACT.multiply(EXACT.multiply(quantity, reference.size_per_package), difference)
+    if reference.leg.contract_type is ContractType.INVERSE:
         amount /= price
     return round(amount * _MICRO)
 

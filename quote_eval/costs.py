@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 
 import numpy as np
 
 from quote_eval.benchmark import Reference, against_microprice, leg_cost_micro_currency
 from quote_eval.inputs import EvaluationInputs, QuoteInputs
-from quote_eval.numerics import to_micro_bps_array
+from quote_eval.numerics import Floats, to_micro_bps_array
 from quote_eval.results import LegScore
 from rfq_service.domain.measures import client_cost_bps
-from rfq_service.domain.units import NS_PER_S, Side
+from rfq_service.domain.units import NS_PER_S, Side, to_micro_bps
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class PricedQuote:
     """One side of one quote against the references; ``rank`` 1 is best, live quotes before expired ones.
 
@@ -52,7 +53,7 @@ def price_quotes(inputs: EvaluationInputs, references: tuple[Reference, ...], si
             second += reference.weight * against_microprice(reference, leg_side, leg_cost)
         order = (inputs.now_ns >= quote.valid_until_ns, cost, quote.received_at_ns, quote.quote_id)
         measured.append((order, quote, prices, tuple(leg_costs), second))
-    measured.sort(key=lambda item: item[0])
+    measured.sort(key=itemgetter(0))
     requested = inputs.request.quantity
     return tuple(
         PricedQuote(
@@ -70,19 +71,23 @@ def price_quotes(inputs: EvaluationInputs, references: tuple[Reference, ...], si
     )
 
 
-def fixed_costs(priced: tuple[PricedQuote, ...]) -> list[list[int]]:
-    """Per quote in 1e-6 bps, by rank: cost by either reference, distance to the best, cost of every leg."""
-    table = [
-        (item.cost_bps, item.second_cost_bps, item.cost_bps - priced[0].cost_bps, *item.leg_costs_bps)
-        for item in priced
-    ]
-    rows: list[list[int]] = to_micro_bps_array(np.array(table)).tolist()
+def cost_table(priced: Sequence[PricedQuote]) -> Floats:
+    """(N, 2 + L): cost of every quote by either reference, and of each of its legs."""
+    return np.array([(item.cost_bps, item.second_cost_bps, *item.leg_costs_bps) for item in priced])
+
+
+def fixed_costs(table: Floats, against_bps: Sequence[float]) -> list[list[int]]:
+    """Rows of ``cost_table`` in 1e-6 bps, followed by the cost less each number of ``against_bps``."""
+    excesses = table[:, :1] - np.array(against_bps)
+    rows: list[list[int]] = to_micro_bps_array(np.concatenate((table, excesses), axis=1)).tolist()
     return rows
 
 
-def cover_distance(item: PricedQuote, priced: tuple[PricedQuote, ...], rows: list[list[int]]) -> int | None:
-    """Of the best quote to the next live one, from the rows of ``fixed_costs``; live quotes come first."""
-    return rows[1][2] if item.rank == 1 and len(priced) > 1 and priced[1].is_live else None
+def cover_distance(priced: tuple[PricedQuote, ...]) -> int | None:
+    """Of the best quote to the next live one, 1e-6 bps; live quotes come first."""
+    if len(priced) < 2 or not priced[1].is_live:
+        return None
+    return to_micro_bps(priced[1].cost_bps - priced[0].cost_bps)
 
 
 def leg_scores(
@@ -103,7 +108,7 @@ def leg_scores(
                 instrument_id=reference.leg.instrument_id,
                 side=leg_side.value,
                 price=str(price),
-                reference_mid=str(reference.market.mid),
+                reference_mid=reference.mid_text,
                 cost_micro_bps=cost,
                 cost_micro_currency=leg_cost_micro_currency(reference, leg_side, price, filled),
                 fair_median_micro_bps=median,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from decimal import Decimal
 
 import numpy as np
@@ -11,14 +10,13 @@ import numpy as np
 from quote_eval.alternative import OUTCOME_STREAM, objective
 from quote_eval.benchmark import leg_cost_bps
 from quote_eval.costs import PricedQuote
-from quote_eval.numerics import stratified_uniforms
+from quote_eval.numerics import Floats, stratified_uniforms
 from quote_eval.results import Action, ActionEstimate, ReasonCode
 from quote_eval.situation import Situation, estimate, missing_quote, refuse, worked_costs
 from rfq_service.domain.instrument import ContractType
 from rfq_service.domain.measures import price_at_cost
 from rfq_service.domain.units import BPS, EXACT, NS_PER_S, Side, to_micro_bps
 
-_COUNTER_LEVELS = 6
 _SAME_COST_BPS = 1e-6  # costs as close as this are those of one price, but for the noise of floats
 
 
@@ -58,18 +56,17 @@ def counter(situation: Situation) -> ActionEstimate:
 def _counter_price(situation: Situation, best: PricedQuote) -> tuple[Decimal, float] | None:
     """The price on the increment, better than the quote, that gains most on average; and the chance to get it."""
     inputs, reference, side = situation.inputs, situation.legs[0].reference, situation.legs[0].side
-    break_even = np.sort(situation.charge.break_even_bps).tolist()
-    below = break_even[: bisect_right(break_even, best.cost_bps)]
-    if not below:
+    break_even = np.sort(situation.charge.break_even_bps)
+    below = break_even[: int(break_even.searchsorted(best.cost_bps, "right"))]
+    if not len(below):
         return None
-    # Levels are compared in whole increments and floats; the one that is chosen becomes an exact price.
+    # The increments are compared in floats; the one that is chosen becomes an exact price.
     mid, contract = float(reference.market.mid), reference.leg.contract_type
     increment = float(inputs.request.price_increment)
-    lowest = below[int(inputs.parameters.counter_affordable_min * len(below))]
-    step = (best.cost_bps - lowest) / (_COUNTER_LEVELS - 1)
-    targets = [price_at_cost(side, lowest + step * index, mid, contract) for index in range(_COUNTER_LEVELS)]
+    target = target_bps(below, best.cost_bps, inputs.parameters.counter_affordable_min)
+    nearest = ticks_in_favour(side, price_at_cost(side, target, mid, contract), increment)
     gains = []
-    for ticks in {ticks_in_favour(side, target, increment) for target in targets}:
+    for ticks in (nearest, nearest + side.sign):
         if ticks <= 0:
             continue
         price = ticks * increment
@@ -77,10 +74,23 @@ def _counter_price(situation: Situation, best: PricedQuote) -> tuple[Decimal, fl
         gain = best.cost_bps - cost
         if gain <= _SAME_COST_BPS:
             continue
-        chance = bisect_right(below, cost) / len(below) * inputs.parameters.counter_concession
+        chance = int(below.searchsorted(cost, "right")) / len(below) * inputs.parameters.counter_concession
         gains.append((to_micro_bps(chance * gain), chance, ticks))  # of equal gains the surer one
     best_gain, chance, ticks = max(gains, default=(0, 0.0, 0))
     return None if best_gain <= 0 else (EXACT.multiply(Decimal(ticks), inputs.request.price_increment), chance)
+
+
+def target_bps(below: Floats, quoted_bps: float, affordable_min: float) -> float:
+    """The counter that gains most on average: one of the break-evens, since their chance holds up to the next.
+
+    Args:
+        below: ascending break-evens of such dealers, none above the quote.
+        quoted_bps: cost of the quote.
+        affordable_min: share of those dealers who must be able to afford it.
+    """
+    first = int(affordable_min * len(below))
+    able = np.arange(first + 1.0, len(below) + 1.0)
+    return float(below[first + int(((quoted_bps - below[first:]) * able).argmax())])
 
 
 def ticks_in_favour(side: Side, price: float, increment: float) -> int:

@@ -7,13 +7,12 @@ an accepted firm price has none left.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
 
-from quote_eval.alternative import OUTCOME_STREAM, least_objective, objective, realised, slice_count
+from quote_eval.alternative import OUTCOME_STREAM, least_objective, objective, realised
 from quote_eval.benchmark import limit_cost_bps, within_limit
 from quote_eval.costs import PricedQuote
 from quote_eval.counter import counter
@@ -37,9 +36,9 @@ def decide(situation: Situation) -> tuple[tuple[ActionEstimate, ...], Action | N
     ]
     if not possible:
         return tuple(actions), None
-    best = min(possible)[1]
-    actions[best] = replace(actions[best], reasons=(*actions[best].reasons, ReasonCode.LOWEST_OBJECTIVE))
-    return tuple(actions), actions[best].action
+    best = actions[min(possible)[1]]
+    best.reasons = (*best.reasons, ReasonCode.LOWEST_OBJECTIVE)
+    return tuple(actions), best.action
 
 
 def accept_only(
@@ -102,10 +101,10 @@ def _work(situation: Situation) -> ActionEstimate:
 
 
 def _schedule(situation: Situation) -> dict[str, Any]:
-    duration_s = float(situation.alternative.durations_s[situation.alternative.best or 0])
+    alternative, best = situation.alternative, situation.alternative.best or 0
     return {
-        "duration_ns": round(duration_s * NS_PER_S),
-        "slices": slice_count(duration_s, situation.inputs.parameters),
+        "duration_ns": round(float(alternative.durations_s[best]) * NS_PER_S),
+        "slices": alternative.slices[best],
     }
 
 

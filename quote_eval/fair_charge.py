@@ -38,12 +38,13 @@ from quote_eval.inputs import EvaluationParameters, Predictions
 from quote_eval.numerics import Floats, mean, phi_1, phi_2, phi_3, stratified_normals
 from rfq_service.domain.units import S_PER_DAY
 
-_STREAMS_PER_DEALER = 8
+_STREAMS_PER_DEALER = 16
+_SECOND_HALF_STREAM = 8
 _STREAMS_PER_LEG = 4096
 _HALF_SPREAD_STREAM = 7
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class DealerStates:
     """Unobserved states of P dealers in M draws, each (P, M): what one draw of F is about besides the parameters.
 
@@ -57,7 +58,7 @@ class DealerStates:
     ttl_exercise: Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class FairCharge:
     """F without the TTL option, bps of the leg's notional.
 
@@ -142,8 +143,9 @@ def _mean_bars(weights: Floats, rates: Floats, chosen: NDArray[np.int64]) -> Flo
     place = chosen * draws + np.arange(draws)
     rate = rates.reshape(5, -1).take(place, axis=1)
     place[1] += durations * draws
-    bars = weights.take(place, axis=1) * rate
-    return mean(bars[:, 0] - bars[:, 1])
+    totals = np.einsum("cbm,cbm->cb", weights.take(place, axis=1), rate)
+    bars: Floats = (totals[:, 0] - totals[:, 1]) / draws
+    return bars
 
 
 def information_excess(predictions: Predictions) -> Floats:
@@ -153,7 +155,7 @@ def information_excess(predictions: Predictions) -> Floats:
 
 def information_is_separable(predictions: Predictions) -> bool:
     """Whether the forecast move exceeds the own permanent impact on average, so that it can be shown apart."""
-    return bool(mean(predictions.information_bps) > mean(predictions.permanent_bps))
+    return bool(mean(predictions.information_bps - predictions.permanent_bps) > 0.0)
 
 
 def half_spread_draws(predictions: Predictions, parameters: EvaluationParameters, seed: int) -> Floats:
@@ -175,12 +177,19 @@ def option_value_bps(volatility_bps_sqrt_day: float, ttl_s: float) -> float:
 
 
 def dealer_states(drawn: DealerDraws) -> DealerStates:
-    """States of the dealers: stratified per dealer and dimension, fixed by the seed."""
+    """States of the dealers: stratified per dealer and dimension, fixed by the seed.
+
+    Each half of the draws is stratified by itself: the impact laws of a forecast change in the middle of its parameter
+    draws, and so every law meets all kinds of dealers.
+    """
     parameters, first = drawn.parameters, drawn.leg_index * _STREAMS_PER_LEG + _STREAMS_PER_DEALER
+    half = drawn.count // 2
 
     def normals(dimension: int) -> Floats:
-        streams = (first + dimension + dealer * _STREAMS_PER_DEALER for dealer in range(parameters.rival_draws_max))
-        return np.stack([stratified_normals(drawn.seed, stream, drawn.count) for stream in streams])
+        streams = [first + dimension + dealer * _STREAMS_PER_DEALER for dealer in range(parameters.rival_draws_max)]
+        one = [stratified_normals(drawn.seed, stream, half) for stream in streams]
+        other = [stratified_normals(drawn.seed, stream + _SECOND_HALF_STREAM, drawn.count - half) for stream in streams]
+        return np.concatenate((one, other), axis=1)
 
     return DealerStates(
         inventory=parameters.inventory_sd * normals(0),
@@ -191,7 +200,7 @@ def dealer_states(drawn: DealerDraws) -> DealerStates:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class PanelDraws:
     """The first P dealers of a leg, laid out for fast use; they know no market.
 

@@ -26,12 +26,13 @@ _CDF_RANGE, _CDF_STEPS = 8.0, 512.0
 _CDF_GRID = np.linspace(-_CDF_RANGE, _CDF_RANGE, int(2.0 * _CDF_RANGE * _CDF_STEPS) + 1)
 _CDF_TABLE: Floats = np.array([0.0, *(0.5 * math.erfc(-x * math.sqrt(0.5)) for x in _CDF_GRID[1:-1].tolist()), 1.0])
 _CDF_SLOPES: Floats = np.append(np.diff(_CDF_TABLE), 0.0)
+_CDF_INTERCEPTS: Floats = _CDF_TABLE - _CDF_SLOPES * np.arange(len(_CDF_TABLE))
 _SERIES_BELOW = 0.05
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 _MASK_64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
-def mean(values: Floats) -> Floats:
+def mean(values: Floats | NDArray[np.bool_]) -> Floats:
     """Mean over the last axis; numpy's own spends more on bookkeeping than on 256 numbers."""
     total: Floats = np.add.reduce(values, axis=-1)
     average: Floats = total / values.shape[-1]
@@ -40,8 +41,7 @@ def mean(values: Floats) -> Floats:
 
 def to_micro_bps_array(values_bps: Floats) -> Whole:
     """Fixed-point forms (1e-6 bps), any shape; ``units.to_micro_bps`` of each value, saturated and checked as there."""
-    peak = np.maximum.reduce(np.abs(values_bps), axis=None, initial=0.0)
-    if peak < _PLAIN_BPS:  # not so for NaN
+    if np.vdot(values_bps, values_bps) < _PLAIN_BPS**2:  # so is each of them; not so for NaN
         return np.rint(values_bps * _MICRO).astype(np.int64)
     odd = [to_micro_bps(value) for value in values_bps.ravel().tolist()]
     return np.array(odd, dtype=np.int64).reshape(values_bps.shape)
@@ -66,12 +66,10 @@ def normal_cdf(x: Floats) -> Floats:
     """
     place = x + _CDF_RANGE
     place *= _CDF_STEPS
-    np.maximum(place, 0.0, out=place)
-    np.minimum(place, 2.0 * _CDF_RANGE * _CDF_STEPS, out=place)
+    place.clip(0.0, 2.0 * _CDF_RANGE * _CDF_STEPS, out=place)
     index = place.astype(np.int64)
-    place -= index
     place *= _CDF_SLOPES.take(index)
-    place += _CDF_TABLE.take(index)
+    place += _CDF_INTERCEPTS.take(index)
     return place
 
 
@@ -130,15 +128,13 @@ def quantile(sorted_draws: Floats, probability: float) -> float:
     return float(sorted_draws[low]) * (1.0 - weight) + float(sorted_draws[low + 1]) * weight
 
 
-def expected_shortfall(draws: Floats, level: float) -> Floats:
-    """CVaR: mean over the last axis of the worst ``1 − level`` of equally likely costs, the boundary draw in part."""
-    count = draws.shape[-1]
+def shortfall_weights(count: int, level: float) -> Floats:
+    """Weights (count,) of ascending, equally likely costs in their CVaR: the mean of the worst ``1 − level`` of them.
+
+    The draw on the boundary counts in part.
+    """
     tail = (1.0 - level) * count
-    whole = int(tail)
-    ordered = np.sort(draws, axis=-1)
-    worst: Floats = np.add.reduce(ordered[..., count - whole :], axis=-1)
-    shortfall: Floats = (worst + (tail - whole) * ordered[..., count - whole - 1]) / tail
-    return shortfall
+    return np.clip(np.arange(1.0, count + 1.0) - (count - tail), 0.0, 1.0) / tail
 
 
 def phi_1(x: Floats) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quote_eval.alternative import LegOutlook
+from quote_eval.alternative import LegOutlook, weighted_sum
 from quote_eval.fair_charge import (
     DealerDraws,
     FairCharge,
@@ -23,7 +23,7 @@ from rfq_service.domain.units import S_PER_DAY, to_micro_bps
 _PPM = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class PanelCharge:
     """The charge for one size in bps of gross notional (``whole``), and each leg's own in bps of its notional."""
 
@@ -43,7 +43,7 @@ class PanelCharge:
         return break_even
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Standard:
     """What a quote is judged by: ascending draws (M,) of one dealer's charge and of the best of N.
 
@@ -158,11 +158,11 @@ def build_waterfall(bars: list[int], cost_micro_bps: int, *, separable: bool) ->
 
 def information_drift_bps(legs: tuple[LegOutlook, ...], delay_s: float, parameters: EvaluationParameters) -> Floats:
     """(M,) expected move against the client while he waits: the same information forecast as in F and A."""
-    total = np.zeros(len(legs[0].excess_bps))
+    moves = []
     for leg in legs:
         arrival_s = parameters.information_time_share * leg.predictions.horizon_s
-        total += leg.reference.weight * -math.expm1(-delay_s / arrival_s) * leg.excess_bps
-    return total
+        moves.append(-math.expm1(-delay_s / arrival_s) * leg.excess_bps)
+    return weighted_sum(legs, moves)
 
 
 def move_sd_bps(volatility_bps_sqrt_day: float, delay_s: float) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
-
-import numpy as np
 
 from quote_eval.alternative import (
     LegOutlook,
@@ -18,7 +17,7 @@ from quote_eval.costs import PricedQuote, price_quotes
 from quote_eval.decision import accept_only, decide
 from quote_eval.fair_charge import DealerDraws, draw_panel, information_excess
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters, QuoteInputs
-from quote_eval.numerics import mean, to_micro_bps_array
+from quote_eval.numerics import mean
 from quote_eval.panel import PanelCharge, VerdictBounds, build_panel_charge, build_standard
 from quote_eval.results import (
     EvaluationResult,
@@ -35,7 +34,7 @@ from rfq_service.domain.units import RequestSide, Side, to_micro_bps
 VERSION = "quote_eval-1"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _SideAnswer:
     scores: dict[str, SideScore]
     costs_bps: dict[str, float]
@@ -112,7 +111,7 @@ def _evaluate_side(inputs: EvaluationInputs, references: tuple[Reference, ...], 
     priced = price_quotes(inputs, references, side)
     costs_bps = {item.quote.quote_id: item.cost_bps for item in priced}
     gross = str(sum((reference.notional for reference in references), Decimal(0)))
-    candidates = tuple(item for item in priced if item.is_live)
+    candidates = tuple([item for item in priced if item.is_live])
     legs = _outlooks(references, side)
     if legs is None:
         actions = accept_only(candidates, inputs, side)
@@ -188,16 +187,16 @@ def _common_reasons(legs: tuple[LegOutlook, ...], charge: PanelCharge) -> tuple[
 
 def _summarise(judge: Judge, situation: Situation, gross_notional: str) -> SideSummary:
     """What holds for the side whatever the quotes say, and the decision."""
-    parameters, legs = judge.inputs.parameters, judge.legs
-    standard = judge.standard
+    parameters, legs, standard = judge.inputs.parameters, judge.legs, judge.standard
     moves = weighted_sum(legs, [leg.predictions.information_bps for leg in legs])
-    expected_move = mean(moves)
+    expected_move = float(mean(moves))
+    deviations = moves - expected_move
     market_sd = correlated_sd_bps(
         legs, [leg.predictions.information_market_sd_bps for leg in legs], parameters.leg_correlation
     )
-    move_sd = np.sqrt(mean((moves - expected_move) ** 2))
-    numbers = (*standard.quantiles_bps, mean(standard.best_of_n), expected_move, move_sd, market_sd)
-    low, median, high, best, move, parameter_sd, noise = to_micro_bps_array(np.array(numbers)).tolist()
+    move_sd = math.sqrt(float(deviations @ deviations) / len(moves))
+    numbers = (*standard.quantiles_bps, float(mean(standard.best_of_n)), expected_move, move_sd, market_sd)
+    low, median, high, best, move, parameter_sd, noise = [to_micro_bps(number) for number in numbers]
     actions, recommended = decide(situation)
     return SideSummary(
         side=judge.side.value,

@@ -1,4 +1,8 @@
-"""What a score says. Every number is an integer: ``_micro_bps`` (1e-6 bps), ``_ppm`` (1e-6), exact text for prices."""
+"""What a score says. Every number is an integer: ``_micro_bps`` (1e-6 bps), ``_ppm`` (1e-6), exact text for prices.
+
+Nobody changes a result that was returned, nor what carries numbers between the steps of a score. They are not frozen
+only because a frozen dataclass takes three times as long to make, and a score makes dozens.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ class Action(StrEnum):
     WAIT = "wait"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exceedances:
     """P(total cost > threshold) by threshold, once per kind of uncertainty.
 
@@ -67,7 +71,7 @@ class Exceedances:
     parameter_and_market_ppm: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waterfall:
     """From mid to price.
 
@@ -101,7 +105,7 @@ class Waterfall:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LegScore:
     """One leg of a quote, in bps of its own notional; ``cost_micro_currency`` in millionths of the quote currency."""
 
@@ -115,7 +119,7 @@ class LegScore:
     fairness_ppm: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SideScore:
     """One side of one quote; numbers are ``None`` where the verdict's reasons say why.
 
@@ -156,7 +160,7 @@ class SideScore:
     legs: tuple[LegScore, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class QuoteScore:
     """One quote: one side, or sell (bid) then buy (ask) with width and skew of a two-way quote."""
 
@@ -167,7 +171,7 @@ class QuoteScore:
     skew_micro_bps: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScheduleCost:
     """Working the order over one duration: expected parts, timing risk and what may be exceeded."""
 
@@ -184,7 +188,7 @@ class ScheduleCost:
     exceedances: Exceedances
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ActionEstimate:
     """One possible action: its cost in bps of the whole request, or why it is not possible."""
 
@@ -201,7 +205,7 @@ class ActionEstimate:
     slices: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SideSummary:
     """What holds for one side of the request whatever the quotes say, and the decision on that side.
 
@@ -227,7 +231,7 @@ class SideSummary:
     recommended: Action | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EvaluationResult:
     """The whole answer; ``quotes`` in the order of the inputs."""
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from quote_eval.alternative import Alternative, LegOutlook, realised_survival, slice_count
+from quote_eval.alternative import Alternative, LegOutlook, realised_survival
 from quote_eval.benchmark import Reference
-from quote_eval.costs import PricedQuote, cover_distance, fixed_costs, leg_scores
+from quote_eval.costs import PricedQuote, cost_table, cover_distance, fixed_costs, leg_scores
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters
 from quote_eval.numerics import Floats, mean, quantile, survival, to_micro_bps_array, to_ppm_array
 from quote_eval.panel import PanelCharge, Standard, VerdictBounds, build_standard, build_waterfall, expected_bars
@@ -23,8 +23,11 @@ def cost_only_scores(
     inputs: EvaluationInputs, references: tuple[Reference, ...], side: Side, priced: tuple[PricedQuote, ...]
 ) -> dict[str, SideScore]:
     """Scores without predictions: cost and rank, no judgement."""
-    scores, rows = {}, fixed_costs(priced)
-    for item, (cost, second_cost, distance, *leg_costs) in zip(priced, rows, strict=True):
+    if not priced:
+        return {}
+    scores, cover = {}, cover_distance(priced)
+    rows = fixed_costs(cost_table(priced), (priced[0].cost_bps,))
+    for item, (cost, second_cost, *leg_costs, distance) in zip(priced, rows, strict=True):
         expired = () if item.is_live else (ReasonCode.QUOTE_EXPIRED,)
         legs = leg_scores(inputs, references, side, item, leg_costs, [(None, None)] * len(leg_costs))
         scores[item.quote.quote_id] = SideScore(
@@ -37,28 +40,13 @@ def cost_only_scores(
             cost_second_reference_micro_bps=second_cost,
             cost_micro_currency=sum(leg.cost_micro_currency for leg in legs),
             distance_to_best_micro_bps=distance,
-            cover_distance_micro_bps=cover_distance(item, priced, rows),
+            cover_distance_micro_bps=cover if item.rank == 1 else None,
             legs=legs,
         )
     return scores
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fairness:
-    """One quote against what is fair, in fixed point.
-
-    Attributes:
-        quantiles: 5 %, 50 % and 95 % quantile of one dealer's charge.
-        excesses: cost less each of them, and less the expected cost of the best schedule.
-        chances: see ``Judge._chances``.
-    """
-
-    quantiles: list[int]
-    excesses: list[int]
-    chances: list[int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Judge:
     """What all quotes of one side are judged by: the law of the charge by size, the lit alternative, common reasons.
 
@@ -78,31 +66,20 @@ class Judge:
 
     def scores(self, priced: tuple[PricedQuote, ...]) -> dict[str, SideScore]:
         """Score all quotes; those of one size and life share their draws and are judged in one go."""
-        rows = fixed_costs(priced)
         groups: dict[tuple[float, float], list[PricedQuote]] = {}
         for item in priced:
             groups.setdefault((item.share, item.ttl_s), []).append(item)
-        scores = {}
+        scores, cover = {}, cover_distance(priced)
         for (share, ttl_s), members in groups.items():
             at_reference = share >= 1.0 and ttl_s == self.inputs.parameters.reference_ttl_s
             standard = self.standard if at_reference else build_standard(self.charges[share], ttl_s, self.rivals)
+            fair = [to_micro_bps(value) for value in standard.quantiles_bps]
             bars = expected_bars(self.charges[share], ttl_s, self.inputs.parameters)
-            for item, fair in zip(members, self._fairness(standard, members), strict=True):
-                cover = cover_distance(item, priced, rows)
-                scores[item.quote.quote_id] = self._side_score(item, rows[item.rank - 1], cover, fair, bars)
+            costs = cost_table(members)
+            rows = fixed_costs(costs, (priced[0].cost_bps, *standard.quantiles_bps, self.alternative.best_bps))
+            for item, row, chances in zip(members, rows, self._chances(standard, costs.T[:2]), strict=True):
+                scores[item.quote.quote_id] = self._side_score(item, row, chances, fair, bars, cover)
         return scores
-
-    def _fairness(self, standard: Standard, members: list[PricedQuote]) -> list[_Fairness]:
-        """What quotes are worth by one standard, and against the best schedule; all become fixed point in one go."""
-        costs = np.array([[item.cost_bps for item in members], [item.second_cost_bps for item in members]])
-        best = self.alternative.best
-        lit = 0.0 if best is None else float(mean(self.alternative.expected_bps[best]))
-        excesses = to_micro_bps_array(costs[0][:, None] - np.array((*standard.quantiles_bps, lit))).tolist()
-        fair = [to_micro_bps(value) for value in standard.quantiles_bps]
-        return [
-            _Fairness(fair, excess, chances)
-            for excess, chances in zip(excesses, self._chances(standard, costs), strict=True)
-        ]
 
     def _chances(self, standard: Standard, costs: Floats) -> list[list[int]]:
         """Per quote, in 1e-6: P(F ≥ c) by either reference, the same for the best of N, chances to beat the lit market.
@@ -114,42 +91,57 @@ class Judge:
         table[1] = survival(standard.best_of_n, costs)
         best = self.alternative.best
         if best is not None:
-            expected = self.alternative.expected_bps[best]
-            table[2, 0] = survival(np.sort(expected), costs[0])
-            table[2, 1] = realised_survival(expected, float(self.alternative.timing_sd_bps[best]), costs[0])
+            expected = self.alternative.expected_bps[best : best + 1]
+            table[2, 0] = survival(np.sort(expected[0]), costs[0])
+            table[2, 1] = realised_survival(expected, self.alternative.timing_sd_bps[best : best + 1], costs[0])[0]
         by_quote: list[list[int]] = to_ppm_array(table).reshape(6, -1).T.tolist()
         return by_quote
 
     def _side_score(
-        self, item: PricedQuote, row: list[int], cover: int | None, fair: _Fairness, bars: list[int]
+        self,
+        item: PricedQuote,
+        row: list[int],
+        chances: list[int],
+        fair: list[int],
+        bars: list[int],
+        cover: int | None,
     ) -> SideScore:
-        """Everything about one quote; ``row`` is that of ``fixed_costs``."""
-        cost, second_cost, distance, *leg_costs = row
-        fairness, second_fairness, best_of_n, second_best_of_n, beats_lit, beats_lit_realised = fair.chances
+        """Everything about one quote.
+
+        Args:
+            item: the quote.
+            row: its row of ``fixed_costs``: against the best quote, the fair quantiles and the best schedule.
+            chances: its row of ``_chances``.
+            fair: the fair quantiles in fixed point.
+            bars: ``expected_bars``.
+            cover: ``cover_distance`` of the best quote.
+        """
+        cost, second_cost, *leg_costs, distance, over_low, over_median, over_high, over_lit = row
+        fairness, second_fairness, best_of_n, second_best_of_n, beats_lit, beats_lit_realised = chances
         verdict, reasons = self._verdict(item, (fairness, best_of_n), (second_fairness, second_best_of_n))
-        fair_legs = [(fair.quantiles[1], fairness)] if len(self.legs) == 1 else self._leg_fairness(item)
+        fair_legs = [(fair[1], fairness)] if len(self.legs) == 1 else self._leg_fairness(item)
         legs = leg_scores(self.inputs, self.references, self.side, item, leg_costs, fair_legs)
         has_lit = self.alternative.best is not None
         return SideScore(
             side=self.side.value,
             verdict=verdict,
-            reasons=(*reasons, *self.common),
+            reasons=reasons + self.common,
             is_live=item.is_live,
             rank=item.rank,
             cost_micro_bps=cost,
             cost_second_reference_micro_bps=second_cost,
             cost_micro_currency=sum([leg.cost_micro_currency for leg in legs]),
             distance_to_best_micro_bps=distance,
-            cover_distance_micro_bps=cover,
-            fair_low_micro_bps=fair.quantiles[0],
-            fair_median_micro_bps=fair.quantiles[1],
-            fair_high_micro_bps=fair.quantiles[2],
+            cover_distance_micro_bps=cover if item.rank == 1 else None,
+            fair_low_micro_bps=fair[0],
+            fair_median_micro_bps=fair[1],
+            fair_high_micro_bps=fair[2],
             fairness_ppm=fairness,
             fairness_best_of_n_ppm=best_of_n,
-            excess_micro_bps=fair.excesses[1],
-            excess_low_micro_bps=fair.excesses[2],
-            excess_high_micro_bps=fair.excesses[0],
-            edge_vs_lit_micro_bps=-fair.excesses[3] if has_lit else None,
+            excess_micro_bps=over_median,
+            excess_low_micro_bps=over_high,
+            excess_high_micro_bps=over_low,
+            edge_vs_lit_micro_bps=-over_lit if has_lit else None,
             p_beats_lit_ppm=beats_lit if has_lit else None,
             p_beats_lit_realised_ppm=beats_lit_realised if has_lit else None,
             waterfall=build_waterfall(bars, cost, separable=self.charges[item.share].separable),
@@ -159,18 +151,18 @@ class Judge:
 
     def _verdict(
         self, item: PricedQuote, first: tuple[int, int], second: tuple[int, int]
-    ) -> tuple[Verdict, list[ReasonCode]]:
+    ) -> tuple[Verdict, tuple[ReasonCode, ...]]:
         """The verdict if both references lead to it, and why; by each, fairness and that for the best of N."""
-        reasons = [] if item.is_live else [ReasonCode.QUOTE_EXPIRED]
+        reasons = () if item.is_live else (ReasonCode.QUOTE_EXPIRED,)
         verdict = self.bounds.classify(*first)
         if verdict is not self.bounds.classify(*second):
-            return Verdict.UNRELIABLE, [*reasons, ReasonCode.REFERENCE_AMBIGUOUS]
+            return Verdict.UNRELIABLE, (*reasons, ReasonCode.REFERENCE_AMBIGUOUS)
         if verdict is Verdict.DEAR:
-            reasons.append(ReasonCode.BELOW_DEAR_BOUND)
-        elif verdict is Verdict.CHEAP:
-            reasons.append(ReasonCode.ABOVE_CHEAP_BOUND)
-        elif item.rank == 1 and first[1] < self.bounds.dear_below_ppm:
-            reasons.append(ReasonCode.BEST_OF_PANEL_DEAR)
+            return verdict, (*reasons, ReasonCode.BELOW_DEAR_BOUND)
+        if verdict is Verdict.CHEAP:
+            return verdict, (*reasons, ReasonCode.ABOVE_CHEAP_BOUND)
+        if item.rank == 1 and first[1] < self.bounds.dear_below_ppm:
+            return verdict, (*reasons, ReasonCode.BEST_OF_PANEL_DEAR)
         return verdict, reasons
 
     def _leg_fairness(self, item: PricedQuote) -> list[tuple[int, int]]:
@@ -201,18 +193,19 @@ def schedule_costs(alternative: Alternative, parameters: EvaluationParameters) -
     exceedances = _exceedances(alternative.expected_bps, alternative.timing_sd_bps, parameters)
     table = np.concatenate((alternative.parts_bps, alternative.timing_sd_bps[None, :]))
     schedules = []
-    for duration_s, is_admissible, row, chances in zip(
+    for duration_s, is_admissible, row, chances, slices in zip(
         alternative.durations_s.tolist(),
         alternative.admissible,
         to_micro_bps_array(table).T.tolist(),
         exceedances,
+        alternative.slices,
         strict=True,
     ):
         fees, spread, temporary, permanent, drift, timing_risk = row
         schedules.append(
             ScheduleCost(
                 duration_ns=round(duration_s * NS_PER_S),
-                slices=slice_count(duration_s, parameters),
+                slices=slices,
                 admissible=is_admissible,
                 fees_micro_bps=fees,
                 half_spread_micro_bps=spread,
@@ -236,7 +229,7 @@ def _exceedances(expected: Floats, market_sd: Floats, parameters: EvaluationPara
     """P(cost > x) for each row of ``expected`` (R, M): over parameters alone, and with the market's noise (R,)."""
     at = np.array(parameters.thresholds_bps)
     chances = np.empty((2, len(expected), len(at)))
-    chances[0] = mean((expected[:, None, :] > at[:, None]).astype(np.float64))
+    chances[0] = mean(expected[:, None, :] > at[:, None])
     chances[1] = realised_survival(expected, market_sd, at)
     known, whole = to_ppm_array(chances).tolist()
     thresholds = _thresholds(parameters.thresholds_bps)

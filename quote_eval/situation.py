@@ -16,7 +16,7 @@ from quote_eval.results import Action, ActionEstimate, ReasonCode
 from rfq_service.domain.units import Side, to_micro_bps
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Situation:
     """All that the actions are weighed on.
 
@@ -47,8 +47,8 @@ class Situation:
     ) -> Situation:
         """Sort the candidates out by what they are good for."""
         request = inputs.request
-        admissible = tuple(item for item in candidates if within_limit(request, side, item.leg_prices))
-        full = tuple(item for item in admissible if item.quote.quantity >= request.quantity)
+        admissible = tuple([item for item in candidates if within_limit(request, side, item.leg_prices)])
+        full = tuple([item for item in admissible if item.quote.quantity >= request.quantity])
         return cls(inputs, side, legs, charge, alternative, candidates, admissible, full)
 
 
@@ -68,7 +68,7 @@ def estimate(
     action: Action, weighed_bps: Floats, reasons: tuple[ReasonCode, ...] = (), **details: Any
 ) -> ActionEstimate:
     """The estimate for expected cost, CVaR and objective (3,) of the whole request."""
-    expected, tail, weighed = (to_micro_bps(value) for value in weighed_bps.tolist())
+    expected, tail, weighed = [to_micro_bps(value) for value in weighed_bps.tolist()]
     return ActionEstimate(
         action,
         admissible=True,
@@ -90,6 +90,8 @@ def worked_costs(situation: Situation, delay_s: float) -> Floats:
 
 def is_beyond_limit(situation: Situation, costs_bps: Floats) -> bool:
     """Whether an average fill at the mean of these costs (M,) is beyond the client's limit."""
-    references = tuple(leg.reference for leg in situation.legs)
-    limit = limit_cost_bps(situation.inputs.request, references, situation.side)
+    request = situation.inputs.request
+    if request.limit_price is None:
+        return False
+    limit = limit_cost_bps(request, tuple(leg.reference for leg in situation.legs), situation.side)
     return limit is not None and float(mean(costs_bps)) > limit

@@ -243,7 +243,8 @@ def new_id(now_ns: int) -> UUID:
 
     Of asyncpg's kind, as ids that come from the database are: made, compared, hashed and sent several times faster.
     """
-    return DatabaseUuid(uuid7_bytes(now_ns, next(_random_bits)))
+    made: UUID = DatabaseUuid(uuid7_bytes(now_ns, next(_random_bits)))
+    return made
 
 
 def _draw_random_bits() -> Iterator[int]:

@@ -35,7 +35,7 @@ _QUERY_FIELDS_MAX = 32
 
 def headers_of(scope: Scope) -> Headers:
     """The headers of a request; of one that is repeated, the first."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(list(scope["headers"]))}
 
 
 async def read_body(receive: Receive, headers: Headers, body_max_bytes: int) -> bytes:

@@ -102,14 +102,14 @@ class BuySideDesk:
             decision = await uow.quotes.latest_decision(caller.firm_id, rfq_id)
         now_ns = self._context.clock.now_ns()
         ranks = {} if decision is None else stored_ranks(decision)
+        active = {quote.quote_id for quote in active_at(quotes, now_ns)}
         return RankedQuotes(
             rfq=rfq,
             quotes=_best_first(quotes, ranks),
             evaluations=tuple(evaluations),
             decision=decision,
-            # One of them is missing where two replicas' clocks disagree: the decision that looks newest was not the last.
-            is_current=decision is not None
-            and ranks.keys() == {quote.quote_id for quote in active_at(quotes, now_ns)},
+            # One is missing where two replicas' clocks disagree: the decision that looks newest was not the last.
+            is_current=decision is not None and ranks.keys() == active,
         )
 
     async def accept(
@@ -339,4 +339,3 @@ def _check_markets(markets: Sequence[LegMarket | None]) -> None:
 def _best_first(quotes: Sequence[Quote], ranks: Mapping[UUID, int]) -> tuple[Quote, ...]:
     """In the order of the decision's ranking, its best side first; those it did not weigh after them, newest last."""
     return tuple(sorted(quotes, key=lambda quote: (ranks.get(quote.quote_id, len(quotes)), quote.quote_id)))
-

@@ -56,7 +56,7 @@ def format_timestamp(time_ns: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _format_second(seconds: int) -> str:
-    # the times of one reply lie within seconds of each other, and this is the slow part
+    # the times of one reply, if not the same, lie within seconds of each other, and this is the slow part
     return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}"
 
 

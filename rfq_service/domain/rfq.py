@@ -132,7 +132,7 @@ class RfqTerms:
 
     def package_price(self, leg_prices: tuple[Decimal, ...]) -> Decimal:
         """Net price of one package: ``Σ leg sign × ratio × leg price``; a single leg's own price."""
-        if len(leg_prices) == len(self.legs) == 1:  # always bought, with ratio 1: see ``check_terms``
+        if len(leg_prices) == len(self.legs) == 1 and self.legs[0].side is Side.BUY and self.legs[0].ratio == 1:
             return leg_prices[0]
         net = Decimal(0)
         for leg, price in zip(self.legs, leg_prices, strict=True):

@@ -1,4 +1,4 @@
-"""The pure scoring call: one request, five quotes, 256 parameter draws, six durations."""
+"""The pure scoring call: one request, five quotes, 128 parameter draws as deployed, six durations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from decimal import Decimal
 from quote_eval.inputs import EvaluationInputs
 from quote_eval.ranking import evaluate_quotes
 from tests.benchmarks.row import Row, judge
-from tests.unit.quote_eval.builders import make_inputs
+from tests.unit.quote_eval.builders import make_inputs, make_leg, make_predictions
 
 ROUNDS = 7
 CALLS = 1_000
+DRAWS = 128
 
 
 def run() -> list[Row]:
@@ -38,7 +39,7 @@ def run() -> list[Row]:
 
 def _different_inputs() -> list[EvaluationInputs]:
     base = make_inputs()
-    leg = base.request.legs[0]
+    leg = make_leg(predictions=make_predictions(draws=DRAWS))
     varied = []
     for call in range(CALLS):
         mid = Decimal("1.25") + Decimal(call % 7) / 20_000

@@ -74,7 +74,7 @@ def test_realised_chances_agree_with_simulation():
     noise = np.random.default_rng(3).normal(0.0, 4.0, size=(4_000, len(expected)))
     at = np.array([2.0, 9.0, 15.0])
     simulated = [(expected + noise > x).mean() for x in at]
-    assert realised_survival(expected, 4.0, at) == pytest.approx(simulated, abs=2e-3)
+    assert realised_survival(expected[None], np.array([4.0]), at)[0] == pytest.approx(simulated, abs=2e-3)
     mean, tail, weighed = objective(realised(expected, 4.0, inputs), inputs)
     assert mean == pytest.approx(expected.mean(), abs=1e-9)
     assert tail == pytest.approx(np.sort((expected + noise).ravel())[-51_200:].mean(), rel=0.03)

@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quote_eval.counter import ticks_in_favour
+from quote_eval.counter import target_bps, ticks_in_favour
 from quote_eval.inputs import EvaluationParameters
 from quote_eval.ranking import evaluate_quotes
 from quote_eval.results import Action, ReasonCode
@@ -105,6 +106,19 @@ def test_counters_are_rounded_in_the_clients_favour(steps, increment, part):
     assert ticks_in_favour(Side.SELL, between, grid) == steps + 1
     for side in Side:
         assert ticks_in_favour(side, float(steps * Decimal(increment)), grid) == steps
+
+
+@given(st.lists(st.floats(-20.0, 10.0), min_size=1, max_size=30), st.sampled_from([0.0, 0.25, 0.6]))
+def test_no_affordable_counter_gains_more_on_average(break_evens, affordable_min):
+    below = np.sort(np.array(break_evens))
+    lowest = below[int(affordable_min * len(below))]
+
+    def gain(cost):
+        return (below <= cost).mean() * (10.0 - cost)
+
+    target = target_bps(below, 10.0, affordable_min)
+    assert target >= lowest
+    assert gain(target) >= max(gain(cost) for cost in np.linspace(lowest, 10.0, 50)) - 1e-9
 
 
 def test_a_dear_quote_is_worth_a_counter():

@@ -128,6 +128,13 @@ def test_a_dealer_who_wants_the_position_charges_less():
     assert offsetting.mean() < adding.mean() - 0.5
 
 
+def test_both_halves_of_the_draws_meet_the_same_kinds_of_dealers():
+    states = dealer_states(DealerDraws(PARAMETERS, 7, 0, 256))
+    for state in (states.inventory, states.holding_time_s, states.risk_aversion, states.ttl_exercise):
+        assert np.sort(state[:, :128]) == pytest.approx(np.sort(state[:, 128:]))
+        assert not np.array_equal(state[:, :128], state[:, 128:])
+
+
 def test_information_below_the_own_impact_is_no_reversion():
     predictions = make_predictions(information=1.0)
     assert (information_excess(predictions) == 0.0).all()

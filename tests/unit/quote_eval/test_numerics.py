@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quote_eval.numerics import (
-    expected_shortfall,
     normal_cdf,
     phi_1,
     phi_2,
     phi_3,
     quantile,
+    shortfall_weights,
     stratified_normals,
     stratified_uniforms,
     survival,
@@ -75,10 +75,15 @@ def test_survival_is_one_half_at_the_median_and_inverts_quantile():
     assert survival(draws, at) == pytest.approx(1.0 - levels, abs=1e-12)
 
 
+def expected_shortfall(draws, level):
+    return np.sort(draws) @ shortfall_weights(len(draws), level)
+
+
 def test_expected_shortfall_counts_the_boundary_draw_in_part():
     draws = np.arange(1.0, 31.0)[::-1]  # 5 % of 30 is one draw and a half
     assert expected_shortfall(draws, 0.95) == pytest.approx((30.0 + 0.5 * 29.0) / 1.5)
-    assert expected_shortfall(np.stack([draws, 2.0 * draws]), 0.95) == pytest.approx([89.0 / 3.0, 178.0 / 3.0])
+    assert shortfall_weights(30, 0.95).sum() == pytest.approx(1.0)
+    assert shortfall_weights(8, 0.95).tolist() == [0.0] * 7 + [pytest.approx(1.0)]
     # CVaR of a normal is φ(z)/(1 − level) standard deviations
     assert expected_shortfall(stratified_normals(1, 1, 4096), 0.95) == pytest.approx(2.0627, abs=2e-3)
 

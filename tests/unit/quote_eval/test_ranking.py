@@ -221,7 +221,7 @@ def test_without_statistics_the_cost_is_still_given():
 def test_references_that_disagree_make_the_verdict_unreliable():
     # the order book leans so far that the microprice is two bps above the mid: a dear quote looks fair against it
     parameters = EvaluationParameters(microprice_weight=1.0)
-    quote = (make_quote("q0", ask="1.2511"),)
+    quote = (make_quote("q0", ask="1.2512"),)
     for imbalance, verdict in ((0.0, Verdict.DEAR), (1.0, Verdict.UNRELIABLE), (-1.0, Verdict.DEAR)):
         leg = (make_leg(imbalance=imbalance),)
         score = sides(make_inputs(make_request(leg), quote, parameters))["q0"]
