@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
-from quote_eval.codec import encode_array
+from quote_eval.codec import array_value
 from quote_eval.inputs import (
     EvaluationInputs,
     EvaluationParameters,
@@ -38,7 +38,7 @@ from rfq_service.domain.units import RequestSide, Side
 
 _result_encoder = msgspec.json.Encoder()
 # the same JSON as ``quote_eval.codec.encode_inputs``, made in C
-_inputs_encoder = msgspec.json.Encoder(enc_hook=encode_array)
+_inputs_encoder = msgspec.json.Encoder(enc_hook=array_value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,13 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """Expire everything that is due; return how many RFQs and quotes ended."""
+        context = self._context
+        async with context.database.begin() as uow:
+            due = await uow.rfqs.is_due(context.clock.now_ns())
         ended = 0
-        for expire in (self._expire_rfqs, self._expire_quotes):
-            while True:
+        # RFQs first: their end says more than the end of their quotes' time
+        for is_due, expire in zip(due, (self._expire_rfqs, self._expire_quotes), strict=True):
+            while is_due:
                 count = await expire()
                 ended += count
                 if count < _BATCH:

@@ -17,7 +17,7 @@ from rfq_service.db.repositories.conversion import (
     terms_columns,
     to_page,
 )
-from rfq_service.db.tables import FirmRow, InvitationRow, RfqLegRow, RfqRow, table_of
+from rfq_service.db.tables import ActiveQuoteRow, FirmRow, InvitationRow, RfqLegRow, RfqRow, table_of
 from rfq_service.domain.errors import require
 from rfq_service.domain.history import Invitation, InvitationOutcome, InvitationState, Page
 from rfq_service.domain.identifiers import FirmId, InvitationId, RfqId
@@ -27,6 +27,7 @@ _rfq = table_of(RfqRow)
 _leg = table_of(RfqLegRow)
 _invitation = table_of(InvitationRow)
 _firm = table_of(FirmRow)
+_active = table_of(ActiveQuoteRow)
 # Written out in claims, so that the planner sees that the partial index on expiry applies.
 _CAN_EXPIRE = _rfq.c.state.in_(sorted(state.value for state in QUOTABLE_STATES))
 
@@ -134,6 +135,13 @@ class RfqRepository:
                 .values(state=state.value, outcome=outcome.value, cover_distance_micro_bps=cover_distance_micro_bps)
             )
         await self._connection.execute(update(_invitation).where(is_open).values(state=state.value))
+
+    async def is_due(self, now_ns: int) -> tuple[bool, bool]:
+        """Whether an open RFQ, and whether an active quote, has come to its time: the cheap question before a claim."""
+        rfqs = select(_rfq.c.id).where(_CAN_EXPIRE, _rfq.c.expires_at_ns <= now_ns).exists()
+        quotes = select(_active.c.quote_id).where(_active.c.valid_until_ns <= now_ns).exists()
+        row = (await self._connection.execute(select(rfqs.label("rfqs"), quotes.label("quotes")))).one()
+        return row.rfqs, row.quotes
 
     async def claim_expired(self, now_ns: int, limit: int) -> Sequence[Rfq]:
         """Lock up to ``limit`` open RFQs whose time has come; those that somebody else holds are left for later."""

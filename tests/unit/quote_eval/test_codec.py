@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quote_eval.codec import decode_inputs, encode_array, encode_inputs, to_builtins
+from quote_eval.codec import array_value, decode_inputs, encode_array, encode_inputs, to_builtins
 from quote_eval.inputs import EvaluationParameters
 from quote_eval.ranking import evaluate_quotes
 from rfq_service.domain.errors import InvariantError
@@ -82,7 +82,7 @@ def test_arrays_of_single_precision_take_half_the_room():
 
 def test_a_fast_encoder_writes_the_same():
     inputs = make_inputs()
-    assert json.loads(msgspec.json.encode(inputs, enc_hook=encode_array)) == encode_inputs(inputs)
+    assert json.loads(msgspec.json.encode(inputs, enc_hook=array_value)) == encode_inputs(inputs)
 
 
 def test_results_are_plain_json():
