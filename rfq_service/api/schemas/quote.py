@@ -202,7 +202,7 @@ class RankedQuotesOut(WireOut, frozen=True):
     rfq: RfqOut
     quotes: list[RankedQuoteOut]
     decision: DecisionOut | None
-    is_current: Annotated[bool, msgspec.Meta(description="False once a quote that the decision weighed has ended.")]
+    is_current: Annotated[bool, msgspec.Meta(description="Whether the decision weighed exactly the live quotes.")]
 
 
 class QuoteRecordOut(WireOut, frozen=True):
