@@ -25,6 +25,7 @@ from rfq_service.api.schemas.quote import (
 )
 from rfq_service.domain.errors import ErrorCode
 from rfq_service.domain.identifiers import QuoteId, RfqId
+from rfq_service.domain.identity import Role, Scope
 
 TAG = "Sell side"
 _CLOSED = (ErrorCode.RFQ_NOT_FOUND, ErrorCode.RFQ_NOT_OPEN, ErrorCode.RFQ_EXPIRED)
@@ -34,7 +35,16 @@ def _rfq_id(call: Call[QuoteIn, NoQuery] | Call[NoBody, NoQuery]) -> RfqId:
     return RfqId(call.path_id("rfq_id", ErrorCode.RFQ_NOT_FOUND))
 
 
-@operation("GET", "/v1/dealer/rfqs", tag=TAG, body=NoBody, query=InvitationListQuery, returns=InvitationPageOut)
+@operation(
+    "GET",
+    "/v1/dealer/rfqs",
+    tag=TAG,
+    body=NoBody,
+    query=InvitationListQuery,
+    returns=InvitationPageOut,
+    roles=(Role.DEALER,),
+    scope=Scope.RFQ_READ,
+)
 async def list_invitations(call: Call[NoBody, InvitationListQuery]) -> InvitationPageOut:
     """List the RFQs you are invited to quote, newest first.
 
@@ -54,6 +64,8 @@ async def list_invitations(call: Call[NoBody, InvitationListQuery]) -> Invitatio
     query=NoQuery,
     returns=InvitationOut,
     problems=(ErrorCode.RFQ_NOT_FOUND,),
+    roles=(Role.DEALER,),
+    scope=Scope.RFQ_READ,
 )
 async def get_invitation(call: Call[NoBody, NoQuery]) -> InvitationOut:
     """Read an RFQ you are invited to quote.
@@ -78,6 +90,9 @@ async def get_invitation(call: Call[NoBody, NoQuery]) -> InvitationOut:
         *(ErrorCode.QUANTITY_OFF_LOT, ErrorCode.QUANTITY_OUT_OF_RANGE),
         *(ErrorCode.QUANTITY_BELOW_MINIMUM, ErrorCode.QUANTITY_NOT_ALL),
     ),
+    roles=(Role.DEALER,),
+    scope=Scope.QUOTE_WRITE,
+    changes=True,
 )
 async def post_quote(call: Call[QuoteIn, NoQuery]) -> QuoteOut:
     """Quote an RFQ.
@@ -95,6 +110,9 @@ async def post_quote(call: Call[QuoteIn, NoQuery]) -> QuoteOut:
     query=NoQuery,
     returns=QuoteOut,
     problems=_CLOSED,
+    roles=(Role.DEALER,),
+    scope=Scope.QUOTE_WRITE,
+    changes=True,
 )
 async def pass_rfq(call: Call[NoBody, NoQuery]) -> QuoteOut:
     """Decline to quote.
@@ -112,6 +130,9 @@ async def pass_rfq(call: Call[NoBody, NoQuery]) -> QuoteOut:
     query=NoQuery,
     returns=QuoteOut,
     problems=(ErrorCode.QUOTE_NOT_FOUND, ErrorCode.QUOTE_NOT_ACTIVE),
+    roles=(Role.DEALER,),
+    scope=Scope.QUOTE_WRITE,
+    changes=True,
 )
 async def withdraw_quote(call: Call[NoBody, NoQuery]) -> QuoteOut:
     """Withdraw an active quote.
@@ -129,6 +150,8 @@ async def withdraw_quote(call: Call[NoBody, NoQuery]) -> QuoteOut:
     body=NoBody,
     query=DealerQuoteHistoryQuery,
     returns=DealerQuoteHistoryOut,
+    roles=(Role.DEALER,),
+    scope=Scope.RFQ_READ,
 )
 async def list_dealer_quotes(call: Call[NoBody, DealerQuoteHistoryQuery]) -> DealerQuoteHistoryOut:
     """Search the quotes you gave.
@@ -153,6 +176,8 @@ async def list_dealer_quotes(call: Call[NoBody, DealerQuoteHistoryQuery]) -> Dea
         *(ErrorCode.UNKNOWN_INSTRUMENT, ErrorCode.INSTRUMENT_EXPIRED),
         *(ErrorCode.QUANTITY_OFF_LOT, ErrorCode.QUANTITY_OUT_OF_RANGE),
     ),
+    roles=(Role.DEALER,),
+    scope=Scope.PRICE_READ,
 )
 async def price_request(call: Call[PriceIn, NoQuery]) -> PriceOut:
     """Ask what to quote.

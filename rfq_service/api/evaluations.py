@@ -6,6 +6,7 @@ from rfq_service.api.operation import Call, NoQuery, operation
 from rfq_service.api.rfqs import TAG, TERMS_PROBLEMS
 from rfq_service.api.schemas.quote import EvaluationIn, RankedQuotesOut, ranked_quotes_out
 from rfq_service.domain.errors import ErrorCode
+from rfq_service.domain.identity import Role, Scope
 
 
 @operation(
@@ -22,6 +23,9 @@ from rfq_service.domain.errors import ErrorCode
         *(ErrorCode.QUANTITY_BELOW_MINIMUM, ErrorCode.QUANTITY_NOT_ALL, ErrorCode.TTL_OUT_OF_RANGE),
         *(ErrorCode.STALE_MARKET, ErrorCode.NO_MARKET),
     ),
+    roles=(Role.BUY_SIDE,),
+    scope=Scope.RFQ_WRITE,
+    changes=True,
 )
 async def evaluate_quotes(call: Call[EvaluationIn, NoQuery]) -> RankedQuotesOut:
     """Score quotes received elsewhere.

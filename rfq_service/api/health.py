@@ -27,7 +27,7 @@ class ReadyOut(WireOut, frozen=True):
     components: dict[str, str]
 
 
-@operation("GET", "/health/live", tag=TAG, body=NoBody, query=NoQuery, returns=LiveOut, is_public=True)
+@operation("GET", "/health/live", tag=TAG, body=NoBody, query=NoQuery, returns=LiveOut)
 async def live(_call: Call[NoBody, NoQuery]) -> LiveOut:
     """Is the process alive.
 
@@ -36,7 +36,7 @@ async def live(_call: Call[NoBody, NoQuery]) -> LiveOut:
     return LiveOut()
 
 
-@operation("GET", "/health/ready", tag=TAG, body=NoBody, query=NoQuery, returns=ReadyOut, is_public=True)
+@operation("GET", "/health/ready", tag=TAG, body=NoBody, query=NoQuery, returns=ReadyOut)
 async def ready(call: Call[NoBody, NoQuery]) -> ReadyOut | Reply:
     """Can requests be served.
 
@@ -49,7 +49,7 @@ async def ready(call: Call[NoBody, NoQuery]) -> ReadyOut | Reply:
     return Reply(body, "application/json", status=503, headers={"retry-after": str(RETRY_AFTER_S)})
 
 
-@operation("GET", "/metrics", tag=TAG, body=NoBody, query=NoQuery, returns=METRICS_MEDIA_TYPE, is_public=True)
+@operation("GET", "/metrics", tag=TAG, body=NoBody, query=NoQuery, returns=METRICS_MEDIA_TYPE)
 async def metrics(call: Call[NoBody, NoQuery]) -> Reply:
     """Read the metrics in Prometheus' text format.
 

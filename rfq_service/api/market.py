@@ -14,6 +14,7 @@ from rfq_service.api.schemas.market import (
     instrument_out,
 )
 from rfq_service.domain.errors import ErrorCode, RfqError
+from rfq_service.domain.identity import Role
 from rfq_service.domain.instrument import Instrument
 
 TAG = "Market"
@@ -26,7 +27,7 @@ def _instrument(runtime: Runtime, instrument_id: str) -> Instrument:
     raise RfqError(ErrorCode.NOT_FOUND, "no such instrument")
 
 
-@operation("GET", "/v1/instruments", tag=TAG, body=NoBody, query=NoQuery, returns=InstrumentListOut)
+@operation("GET", "/v1/instruments", tag=TAG, body=NoBody, query=NoQuery, returns=InstrumentListOut, roles=tuple(Role))
 async def list_instruments(call: Call[NoBody, NoQuery]) -> InstrumentListOut:
     """List the instruments.
 
@@ -43,6 +44,7 @@ async def list_instruments(call: Call[NoBody, NoQuery]) -> InstrumentListOut:
     query=NoQuery,
     returns=InstrumentOut,
     problems=(ErrorCode.NOT_FOUND,),
+    roles=tuple(Role),
 )
 async def get_instrument(call: Call[NoBody, NoQuery]) -> InstrumentOut:
     """Read one instrument.
@@ -52,7 +54,7 @@ async def get_instrument(call: Call[NoBody, NoQuery]) -> InstrumentOut:
     return instrument_out(_instrument(call.runtime, call.path["instrument_id"]))
 
 
-@operation("GET", "/v1/board", tag=TAG, body=NoBody, query=NoQuery, returns=BoardOut)
+@operation("GET", "/v1/board", tag=TAG, body=NoBody, query=NoQuery, returns=BoardOut, roles=tuple(Role))
 async def list_board(call: Call[NoBody, NoQuery]) -> BoardOut:
     """Read the market of every instrument.
 
@@ -73,6 +75,7 @@ async def list_board(call: Call[NoBody, NoQuery]) -> BoardOut:
     query=NoQuery,
     returns=BookOut,
     problems=(ErrorCode.NOT_FOUND,),
+    roles=tuple(Role),
 )
 async def get_book(call: Call[NoBody, NoQuery]) -> BookOut:
     """Read the order book of one instrument.

@@ -17,7 +17,8 @@ from uuid import UUID
 import msgspec
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar.types import Receive, Send
+from litestar.types import Scope as AsgiScope
 from msgspec import UNSET, UnsetType
 
 from rfq_service.api.dependencies import Runtime
@@ -27,6 +28,7 @@ from rfq_service.api.problems import TRACE_ID_KEY
 from rfq_service.api.schemas.wire import WireIn
 from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
 from rfq_service.domain.history import Firm
+from rfq_service.domain.identity import Role, Scope
 
 PAGE_DEFAULT = 50
 
@@ -86,7 +88,7 @@ class Reply:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: AsgiScope, _receive: Receive, send: Send) -> None:
         """Send it; the ASGI application that Litestar runs last."""
         headers = {"content-type": self.media_type, "content-length": str(len(self.body)), **self.headers}
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -102,6 +104,9 @@ class Operation:
         name: operation id; also the name of its spans and metrics.
         returns: struct of the reply, or the media type of one that is no JSON.
         problems: codes of this operation besides those that every operation of its kind can answer.
+        roles: whose keys may call it; empty for a public operation, which needs no token.
+        scope: what the token must allow besides; ``None`` where the role is enough.
+        changes: whether it changes something, and so takes an ``Idempotency-Key``.
     """
 
     name: str
@@ -113,10 +118,17 @@ class Operation:
     query: type[WireIn]
     returns: type[msgspec.Struct] | str
     problems: tuple[ErrorCode, ...]
-    is_public: bool
+    roles: tuple[Role, ...]
+    scope: Scope | None
+    changes: bool
     summary: str
     description: str
     run: Callable[[Call[Any, Any]], Awaitable[Any]]
+
+    @property
+    def is_public(self) -> bool:
+        """Whether anybody may call it."""
+        return not self.roles
 
     def handler(self, runtime: Runtime) -> HTTPRouteHandler:
         """The Litestar handler that serves this operation with the parts of ``runtime``."""
@@ -173,7 +185,9 @@ def operation(
     returns: type[msgspec.Struct] | str,
     status: int = HTTPStatus.OK,
     problems: tuple[ErrorCode, ...] = (),
-    is_public: bool = False,
+    roles: tuple[Role, ...] = (),
+    scope: Scope | None = None,
+    changes: bool = False,
 ) -> Callable[[Callable[[Call[B, Q]], Awaitable[Any]]], Operation]:
     """Make an operation of a use-case function; its docstring is the summary and description that callers read."""
 
@@ -189,7 +203,9 @@ def operation(
             query=query,
             returns=returns,
             problems=problems,
-            is_public=is_public,
+            roles=roles,
+            scope=scope,
+            changes=changes,
             summary=summary.rstrip("."),
             description=description.strip(),
             run=run,

@@ -19,6 +19,7 @@ from rfq_service.api.schemas.rfq import (
 )
 from rfq_service.domain.errors import ErrorCode
 from rfq_service.domain.identifiers import RfqId
+from rfq_service.domain.identity import Role, Scope
 
 TAG = "Buy side"
 # What is wrong with the terms of a trade; evaluations refuse the same.
@@ -51,6 +52,9 @@ def _rfq_id(call: Call[AcceptIn, NoQuery] | Call[NoBody, NoQuery]) -> RfqId:
         ErrorCode.PANEL_TOO_SMALL,
         ErrorCode.EXPIRY_OUT_OF_RANGE,
     ),
+    roles=(Role.BUY_SIDE,),
+    scope=Scope.RFQ_WRITE,
+    changes=True,
 )
 async def open_rfq(call: Call[RfqIn, NoQuery]) -> RfqViewOut:
     """Ask dealers for quotes.
@@ -61,7 +65,16 @@ async def open_rfq(call: Call[RfqIn, NoQuery]) -> RfqViewOut:
     return rfq_view_out(await call.runtime.buy_side.open_rfq(call.caller, call.body.order()))
 
 
-@operation("GET", "/v1/rfqs", tag=TAG, body=NoBody, query=RfqListQuery, returns=RfqPageOut)
+@operation(
+    "GET",
+    "/v1/rfqs",
+    tag=TAG,
+    body=NoBody,
+    query=RfqListQuery,
+    returns=RfqPageOut,
+    roles=(Role.BUY_SIDE,),
+    scope=Scope.RFQ_READ,
+)
 async def list_rfqs(call: Call[NoBody, RfqListQuery]) -> RfqPageOut:
     """List your RFQs, newest first.
 
@@ -81,6 +94,8 @@ async def list_rfqs(call: Call[NoBody, RfqListQuery]) -> RfqPageOut:
     query=NoQuery,
     returns=RfqViewOut,
     problems=(ErrorCode.RFQ_NOT_FOUND,),
+    roles=(Role.BUY_SIDE,),
+    scope=Scope.RFQ_READ,
 )
 async def get_rfq(call: Call[NoBody, NoQuery]) -> RfqViewOut:
     """Read one of your RFQs.
@@ -98,6 +113,9 @@ async def get_rfq(call: Call[NoBody, NoQuery]) -> RfqViewOut:
     query=NoQuery,
     returns=RfqViewOut,
     problems=(ErrorCode.RFQ_NOT_FOUND, ErrorCode.RFQ_NOT_OPEN, ErrorCode.RFQ_EXPIRED),
+    roles=(Role.BUY_SIDE,),
+    scope=Scope.RFQ_WRITE,
+    changes=True,
 )
 async def cancel_rfq(call: Call[NoBody, NoQuery]) -> RfqViewOut:
     """Cancel what has not traded.
@@ -115,6 +133,8 @@ async def cancel_rfq(call: Call[NoBody, NoQuery]) -> RfqViewOut:
     query=NoQuery,
     returns=RankedQuotesOut,
     problems=(ErrorCode.RFQ_NOT_FOUND,),
+    roles=(Role.BUY_SIDE,),
+    scope=Scope.RFQ_READ,
 )
 async def get_ranked_quotes(call: Call[NoBody, NoQuery]) -> RankedQuotesOut:
     """Read the quotes on your RFQ with their scores.
@@ -138,6 +158,9 @@ async def get_ranked_quotes(call: Call[NoBody, NoQuery]) -> RankedQuotesOut:
         *(ErrorCode.QUOTE_SIDE_MISMATCH, ErrorCode.QUANTITY_EXCEEDS_REMAINING, ErrorCode.QUANTITY_EXCEEDS_QUOTE),
         *(ErrorCode.QUANTITY_BELOW_MINIMUM, ErrorCode.QUANTITY_NOT_ALL, ErrorCode.QUANTITY_OFF_LOT),
     ),
+    roles=(Role.BUY_SIDE,),
+    scope=Scope.RFQ_WRITE,
+    changes=True,
 )
 async def accept_quote(call: Call[AcceptIn, NoQuery]) -> FillOut:
     """Trade on a quote.

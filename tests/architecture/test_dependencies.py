@@ -14,8 +14,10 @@ from packaging.utils import canonicalize_name
 from tests.support.data import PROJECT_ROOT
 
 PROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
-DIRECT = [Requirement(line) for line in PROJECT["dependencies"]]
-DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+# the service includes the client by naming the project itself
+DIRECT = [Requirement(line) for line in (*EXTRAS["client"], *EXTRAS["service"]) if not line.startswith("rfq-service")]
+DEVELOPMENT = [Requirement(line) for line in EXTRAS["dev"]]
 LOCK = dict(
     line.split("==")
     for line in (PROJECT_ROOT / "requirements.lock").read_text().splitlines()
