@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 
 from quote_eval.benchmark import Reference
 from quote_eval.fair_charge import half_spread_draws
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters, Predictions
-from quote_eval.numerics import Floats, mean, normal_cdf, phi_2, shortfall_weights, stratified_normals
+from quote_eval.numerics import Floats, ascending, mean, normal_cdf, phi_2, shortfall_weights, stratified_normals
 from rfq_service.domain.errors import require
 from rfq_service.domain.units import NS_PER_S, S_PER_DAY, Side
 
@@ -26,8 +26,7 @@ OUTCOME_STREAM = 6
 _SD_MIN_BPS = 1e-9
 
 
-@dataclass(slots=True, eq=False)
-class LegOutlook:
+class LegOutlook(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One leg ready for scoring on one side: reference, the client's side of it, predictions.
 
     Attributes:
@@ -40,8 +39,7 @@ class LegOutlook:
     excess_bps: Floats
 
 
-@dataclass(slots=True, eq=False)
-class Alternative:
+class Alternative(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Costs of working the whole request, bps of gross notional, by duration (K) and parameter draw (M).
 
     Attributes:
@@ -149,7 +147,7 @@ def objective(costs: Floats, inputs: EvaluationInputs) -> Floats:
     """(3, …): expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` of equally likely costs (…, M)."""
     parameters = inputs.parameters
     weights = _order_weights(costs.shape[-1], parameters.cvar_level, parameters.risk_weight)
-    weighed: Floats = (np.sort(costs) @ weights).T
+    weighed: Floats = (ascending(costs) @ weights).T
     return weighed
 
 

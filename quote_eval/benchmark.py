@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from quote_eval.inputs import EvaluationParameters, LegInputs, LegMarket, RequestInputs
 from quote_eval.results import ReasonCode
@@ -15,8 +16,7 @@ from rfq_service.domain.units import BPS, EXACT, Side
 _MICRO = 1_000_000
 
 
-@dataclass(slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True, gc=False):
     """One leg's references: exact mid, microprice offset from it in bps, notional of the request at the mid.
 
     Attributes:

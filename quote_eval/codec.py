@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import fields
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from quote_eval.inputs import (
@@ -95,8 +95,10 @@ def _encode(value: object) -> Any:
             return [_encode(item) for item in value]
         case np.ndarray():
             return encode_array(value)
+        case msgspec.Struct():
+            return {name: _encode(getattr(value, name)) for name in value.__struct_fields__}
         case _:
-            return {field.name: _encode(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
+            raise TypeError(f"a score holds no {type(value).__name__}")
 
 
 def encode_array(values: Floats) -> dict[str, Any]:

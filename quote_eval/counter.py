@@ -10,7 +10,7 @@ import numpy as np
 from quote_eval.alternative import OUTCOME_STREAM, objective
 from quote_eval.benchmark import leg_cost_bps
 from quote_eval.costs import PricedQuote
-from quote_eval.numerics import Floats, stratified_uniforms
+from quote_eval.numerics import Floats, ascending, stratified_uniforms
 from quote_eval.results import Action, ActionEstimate, ReasonCode
 from quote_eval.situation import Situation, estimate, missing_quote, refuse, worked_costs
 from rfq_service.domain.instrument import ContractType
@@ -56,7 +56,7 @@ def counter(situation: Situation) -> ActionEstimate:
 def _counter_price(situation: Situation, best: PricedQuote) -> tuple[Decimal, float] | None:
     """The price on the increment, better than the quote, that gains most on average; and the chance to get it."""
     inputs, reference, side = situation.inputs, situation.legs[0].reference, situation.legs[0].side
-    break_even = np.sort(situation.charge.break_even_bps)
+    break_even = ascending(situation.charge.break_even_bps)
     below = break_even[: int(break_even.searchsorted(best.cost_bps, "right"))]
     if not len(below):
         return None

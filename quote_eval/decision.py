@@ -10,6 +10,7 @@ from collections.abc import Callable
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from quote_eval.alternative import OUTCOME_STREAM, least_objective, objective, realised
@@ -36,8 +37,9 @@ def decide(situation: Situation) -> tuple[tuple[ActionEstimate, ...], Action | N
     ]
     if not possible:
         return tuple(actions), None
-    best = actions[min(possible)[1]]
-    best.reasons = (*best.reasons, ReasonCode.LOWEST_OBJECTIVE)
+    _, index = min(possible)
+    best = actions[index]
+    actions[index] = msgspec.structs.replace(best, reasons=(*best.reasons, ReasonCode.LOWEST_OBJECTIVE))
     return tuple(actions), best.action
 
 

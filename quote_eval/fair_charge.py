@@ -28,9 +28,9 @@ Future price noise is not in F. The option of a firm quote is ``exercised share 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,8 +44,7 @@ _STREAMS_PER_LEG = 4096
 _HALF_SPREAD_STREAM = 7
 
 
-@dataclass(slots=True, eq=False)
-class DealerStates:
+class DealerStates(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Unobserved states of P dealers in M draws, each (P, M): what one draw of F is about besides the parameters.
 
     ``inventory`` is in units of the request and signed so that the trade adds to it.
@@ -58,8 +57,7 @@ class DealerStates:
     ttl_exercise: Floats
 
 
-@dataclass(slots=True, eq=False)
-class FairCharge:
+class FairCharge(msgspec.Struct, frozen=True, eq=False, gc=False):
     """F without the TTL option, bps of the leg's notional.
 
     Attributes:
@@ -81,8 +79,7 @@ class FairCharge:
         return self.base_bps + self.ttl_exercise * option_value_bps(volatility_bps_sqrt_day, ttl_s)
 
 
-@dataclass(frozen=True, slots=True)
-class DealerDraws:
+class DealerDraws(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """Which dealers to draw for M parameter draws, fixed by the seed; every leg has its own.
 
     There are always ``parameters.rival_draws_max`` of them, and a smaller panel is the first of these: what takes long
@@ -200,8 +197,7 @@ def dealer_states(drawn: DealerDraws) -> DealerStates:
     )
 
 
-@dataclass(slots=True, eq=False)
-class PanelDraws:
+class PanelDraws(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The first P dealers of a leg, laid out for fast use; they know no market.
 
     Attributes:

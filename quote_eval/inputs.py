@@ -5,8 +5,9 @@ Costs are in bps of gross leg notional at the reference mids, positive when the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
+
+import msgspec
 
 from quote_eval.numerics import Floats
 from rfq_service.domain.errors import require
@@ -15,8 +16,7 @@ from rfq_service.domain.rfq import SizeMode
 from rfq_service.domain.units import EXACT, RequestSide, Side
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
+class Predictions(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What the predictors say about one leg on one side: K candidate durations, M parameter draws.
 
     The same index is the same parameter draw in every array. Costs are positive when they hurt the leg's side.
@@ -55,8 +55,7 @@ class Predictions:
         require(self.volume_per_day_notional > 0.0 and self.horizon_s > 0.0, "volume and horizon are positive")
 
 
-@dataclass(frozen=True, slots=True)
-class LegMarket:
+class LegMarket(msgspec.Struct, frozen=True, gc=False):
     """The board's view of one leg at the moment of scoring.
 
     Attributes:
@@ -75,8 +74,7 @@ class LegMarket:
     funding_bps_per_day: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class LegInputs:
+class LegInputs(msgspec.Struct, frozen=True, gc=False):
     """One leg; ``side`` is its direction when the package is bought, its size ``ratio × package quantity``.
 
     ``buying`` and ``selling`` are the predictions for a client who buys or sells *this leg*; only the sides that the
@@ -108,8 +106,7 @@ class LegInputs:
         return EXACT.multiply(EXACT.multiply(quantity, self.ratio), per_contract)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInputs:
+class RequestInputs(msgspec.Struct, frozen=True, gc=False):
     """The request as it stands.
 
     Attributes:
@@ -135,8 +132,7 @@ class RequestInputs:
     complete_by_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteInputs:
+class QuoteInputs(msgspec.Struct, frozen=True, gc=False):
     """One quote: leg prices where the client sells (``bid``) and buys (``ask``), good for ``quantity`` packages."""
 
     quote_id: str
@@ -152,8 +148,7 @@ class QuoteInputs:
         return self.ask if side is Side.BUY else self.bid
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationParameters:
+class EvaluationParameters(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """Constants of the scorer. Whatever is called a prior was set by judgement, not measured.
 
     Attributes:
@@ -229,8 +224,7 @@ class EvaluationParameters:
         require(0.0 <= self.counter_affordable_min < 1.0, "counter_affordable_min lies in [0, 1)")
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationInputs:
+class EvaluationInputs(msgspec.Struct, frozen=True, gc=False):
     """One call of the scorer.
 
     Attributes:
@@ -242,4 +236,4 @@ class EvaluationInputs:
     quotes: tuple[QuoteInputs, ...]
     now_ns: int
     seed: int
-    parameters: EvaluationParameters = field(default_factory=EvaluationParameters)
+    parameters: EvaluationParameters = msgspec.field(default_factory=EvaluationParameters)

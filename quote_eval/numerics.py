@@ -39,6 +39,13 @@ def mean(values: Floats | NDArray[np.bool_]) -> Floats:
     return average
 
 
+def ascending(values: Floats) -> Floats:
+    """A sorted copy, along the last axis."""
+    ordered = values.copy()
+    ordered.sort()
+    return ordered
+
+
 def to_micro_bps_array(values_bps: Floats) -> Whole:
     """Fixed-point forms (1e-6 bps), any shape; ``units.to_micro_bps`` of each value, saturated and checked as there."""
     if np.vdot(values_bps, values_bps) < _PLAIN_BPS**2:  # so is each of them; not so for NaN

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from quote_eval.alternative import LegOutlook, weighted_sum
@@ -16,15 +16,14 @@ from quote_eval.fair_charge import (
     option_value_bps,
 )
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters
-from quote_eval.numerics import Floats, quantile
+from quote_eval.numerics import Floats, ascending, quantile
 from quote_eval.results import Verdict, Waterfall
 from rfq_service.domain.units import S_PER_DAY, to_micro_bps
 
 _PPM = 1_000_000
 
 
-@dataclass(slots=True, eq=False)
-class PanelCharge:
+class PanelCharge(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The charge for one size in bps of gross notional (``whole``), and each leg's own in bps of its notional."""
 
     whole: FairCharge
@@ -43,8 +42,7 @@ class PanelCharge:
         return break_even
 
 
-@dataclass(slots=True, eq=False)
-class Standard:
+class Standard(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a quote is judged by: ascending draws (M,) of one dealer's charge and of the best of N.
 
     Attributes:
@@ -56,8 +54,7 @@ class Standard:
     quantiles_bps: tuple[float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictBounds:
+class VerdictBounds(msgspec.Struct, frozen=True, gc=False):
     """Fairness (1e-6) below which a quote is dear, and above which it is cheap."""
 
     dear_below_ppm: int
@@ -122,10 +119,10 @@ def _sum_by_weight(legs: tuple[LegOutlook, ...], charges: tuple[FairCharge, ...]
 def build_standard(charge: PanelCharge, ttl_s: float, rivals: int) -> Standard:
     """Sort one dealer's draws and those of the best of ``rivals``, who share the parameters but not their states."""
     draws = charge.draws(ttl_s)
-    single = np.sort(draws[0])
+    single = ascending(draws[0])
     return Standard(
         single=single,
-        best_of_n=single if rivals <= 1 else np.sort(np.minimum.reduce(draws[:rivals], axis=0)),
+        best_of_n=single if rivals <= 1 else ascending(np.minimum.reduce(draws[:rivals], axis=0)),
         quantiles_bps=(quantile(single, 0.05), quantile(single, 0.5), quantile(single, 0.95)),
     )
 

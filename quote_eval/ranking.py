@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from quote_eval.alternative import (
     LegOutlook,
@@ -13,7 +14,7 @@ from quote_eval.alternative import (
     weighted_sum,
 )
 from quote_eval.benchmark import Reference, build_references, missing_reference
-from quote_eval.costs import PricedQuote, price_quotes
+from quote_eval.costs import PricedQuote, SidedLegs, on_side, price_quotes
 from quote_eval.decision import accept_only, decide
 from quote_eval.fair_charge import DealerDraws, draw_panel, information_excess
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters, QuoteInputs
@@ -34,8 +35,7 @@ from rfq_service.domain.units import RequestSide, Side, to_micro_bps
 VERSION = "quote_eval-1"
 
 
-@dataclass(slots=True, eq=False)
-class _SideAnswer:
+class _SideAnswer(msgspec.Struct, frozen=True, eq=False, gc=False):
     scores: dict[str, SideScore]
     costs_bps: dict[str, float]
     summary: SideSummary
@@ -83,7 +83,7 @@ def _without_reference(inputs: EvaluationInputs, reason: ReasonCode) -> Evaluati
     quotes = []
     for quote in inputs.quotes:
         is_live = inputs.now_ns < quote.valid_until_ns
-        sides = tuple(SideScore(side.value, verdict, (reason,), is_live=is_live) for side in inputs.request.side.sides)
+        sides = tuple(SideScore(side, verdict, (reason,), is_live=is_live) for side in inputs.request.side.sides)
         quotes.append(QuoteScore(quote.quote_id, quote.dealer, sides))
     return EvaluationResult(VERSION, inputs.request.rfq_id, inputs.now_ns, (reason,), tuple(quotes), (), ())
 
@@ -94,7 +94,7 @@ def _quote_score(quote: QuoteInputs, request_side: RequestSide, answers: dict[Si
     for side, answer in answers.items():
         score = answer.scores.get(quote.quote_id)
         if score is None:
-            score = SideScore(side.value, Verdict.UNRELIABLE, (ReasonCode.NO_QUOTE,), is_live=False)
+            score = SideScore(side, Verdict.UNRELIABLE, (ReasonCode.NO_QUOTE,), is_live=False)
         sides.append(score)
     if request_side is RequestSide.TWO_WAY:
         bid = answers[Side.SELL].costs_bps.get(quote.quote_id)
@@ -108,21 +108,22 @@ def _quote_score(quote: QuoteInputs, request_side: RequestSide, answers: dict[Si
 
 def _evaluate_side(inputs: EvaluationInputs, references: tuple[Reference, ...], side: Side) -> _SideAnswer:
     """Price, judge and decide one side of the request."""
-    priced = price_quotes(inputs, references, side)
+    sided = on_side(references, side)
+    priced = price_quotes(inputs, sided, side)
     costs_bps = {item.quote.quote_id: item.cost_bps for item in priced}
     gross = str(sum((reference.notional for reference in references), Decimal(0)))
     candidates = tuple([item for item in priced if item.is_live])
-    legs = _outlooks(references, side)
+    legs = _outlooks(sided, side)
     if legs is None:
         actions = accept_only(candidates, inputs, side)
         return _SideAnswer(
-            scores=cost_only_scores(inputs, references, side, priced),
+            scores=cost_only_scores(sided, side, priced),
             costs_bps=costs_bps,
-            summary=SideSummary(side=side.value, gross_notional=gross, actions=actions),
+            summary=SideSummary(side=side, gross_notional=gross, actions=actions),
             models=(),
             reasons=(ReasonCode.INSUFFICIENT_STATISTICS,),
         )
-    judge = _build_judge(inputs, references, side, legs, priced)
+    judge = _build_judge(inputs, sided, side, legs, priced)
     situation = Situation.of(inputs, side, legs, judge.charges[1.0], judge.alternative, candidates)
     return _SideAnswer(
         scores=judge.scores(priced),
@@ -133,21 +134,20 @@ def _evaluate_side(inputs: EvaluationInputs, references: tuple[Reference, ...], 
     )
 
 
-def _outlooks(references: tuple[Reference, ...], side: Side) -> tuple[LegOutlook, ...] | None:
+def _outlooks(sided: SidedLegs, side: Side) -> tuple[LegOutlook, ...] | None:
     """The legs with their predictions, or ``None`` if any has none yet."""
     legs = []
-    for reference in references:
+    for reference, leg_side in sided:
         predictions = reference.leg.predictions(side)
         if predictions is None:
             return None
-        leg_side = reference.leg.side_of(side)
         legs.append(LegOutlook(reference, leg_side, predictions, information_excess(predictions)))
     return tuple(legs)
 
 
 def _build_judge(
     inputs: EvaluationInputs,
-    references: tuple[Reference, ...],
+    sided: SidedLegs,
     side: Side,
     legs: tuple[LegOutlook, ...],
     priced: tuple[PricedQuote, ...],
@@ -166,7 +166,7 @@ def _build_judge(
         inputs=inputs,
         side=side,
         legs=legs,
-        references=references,
+        sided=sided,
         charges=charges,
         alternative=build_alternative(inputs, legs, volatility),
         rivals=rivals,
@@ -199,7 +199,7 @@ def _summarise(judge: Judge, situation: Situation, gross_notional: str) -> SideS
     low, median, high, best, move, parameter_sd, noise = [to_micro_bps(number) for number in numbers]
     actions, recommended = decide(situation)
     return SideSummary(
-        side=judge.side.value,
+        side=judge.side,
         gross_notional=gross_notional,
         fair_low_micro_bps=low,
         fair_median_micro_bps=median,

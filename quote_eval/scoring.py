@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 
 from quote_eval.alternative import Alternative, LegOutlook, realised_survival
-from quote_eval.benchmark import Reference
-from quote_eval.costs import PricedQuote, cost_table, cover_distance, fixed_costs, leg_scores
+from quote_eval.costs import PricedQuote, SidedLegs, cost_table, cover_distance, fixed_costs, leg_scores
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters
-from quote_eval.numerics import Floats, mean, quantile, survival, to_micro_bps_array, to_ppm_array
+from quote_eval.numerics import Floats, ascending, mean, quantile, survival, to_micro_bps_array, to_ppm_array
 from quote_eval.panel import PanelCharge, Standard, VerdictBounds, build_standard, build_waterfall, expected_bars
 from quote_eval.results import Exceedances, ReasonCode, ScheduleCost, SideScore, Verdict
 from rfq_service.domain.units import NS_PER_S, Side, to_micro_bps
@@ -19,9 +18,7 @@ from rfq_service.domain.units import NS_PER_S, Side, to_micro_bps
 _PPM = 1_000_000
 
 
-def cost_only_scores(
-    inputs: EvaluationInputs, references: tuple[Reference, ...], side: Side, priced: tuple[PricedQuote, ...]
-) -> dict[str, SideScore]:
+def cost_only_scores(sided: SidedLegs, side: Side, priced: tuple[PricedQuote, ...]) -> dict[str, SideScore]:
     """Scores without predictions: cost and rank, no judgement."""
     if not priced:
         return {}
@@ -29,16 +26,16 @@ def cost_only_scores(
     rows = fixed_costs(cost_table(priced), (priced[0].cost_bps,))
     for item, (cost, second_cost, *leg_costs, distance) in zip(priced, rows, strict=True):
         expired = () if item.is_live else (ReasonCode.QUOTE_EXPIRED,)
-        legs = leg_scores(inputs, references, side, item, leg_costs, [(None, None)] * len(leg_costs))
+        legs = leg_scores(sided, item, leg_costs, [(None, None)] * len(leg_costs))
         scores[item.quote.quote_id] = SideScore(
-            side=side.value,
+            side=side,
             verdict=Verdict.UNRELIABLE,
             reasons=(*expired, ReasonCode.INSUFFICIENT_STATISTICS),
             is_live=item.is_live,
             rank=item.rank,
             cost_micro_bps=cost,
             cost_second_reference_micro_bps=second_cost,
-            cost_micro_currency=sum(leg.cost_micro_currency for leg in legs),
+            cost_micro_currency=sum(item.leg_costs_micro_currency),
             distance_to_best_micro_bps=distance,
             cover_distance_micro_bps=cover if item.rank == 1 else None,
             legs=legs,
@@ -46,8 +43,7 @@ def cost_only_scores(
     return scores
 
 
-@dataclass(slots=True, eq=False)
-class Judge:
+class Judge(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What all quotes of one side are judged by: the law of the charge by size, the lit alternative, common reasons.
 
     ``standard`` is that of a quote for the whole request with the reference TTL.
@@ -56,7 +52,7 @@ class Judge:
     inputs: EvaluationInputs
     side: Side
     legs: tuple[LegOutlook, ...]
-    references: tuple[Reference, ...]
+    sided: SidedLegs
     charges: dict[float, PanelCharge]
     alternative: Alternative
     rivals: int
@@ -92,7 +88,7 @@ class Judge:
         best = self.alternative.best
         if best is not None:
             expected = self.alternative.expected_bps[best : best + 1]
-            table[2, 0] = survival(np.sort(expected[0]), costs[0])
+            table[2, 0] = survival(ascending(expected[0]), costs[0])
             table[2, 1] = realised_survival(expected, self.alternative.timing_sd_bps[best : best + 1], costs[0])[0]
         by_quote: list[list[int]] = to_ppm_array(table).reshape(6, -1).T.tolist()
         return by_quote
@@ -120,17 +116,17 @@ class Judge:
         fairness, second_fairness, best_of_n, second_best_of_n, beats_lit, beats_lit_realised = chances
         verdict, reasons = self._verdict(item, (fairness, best_of_n), (second_fairness, second_best_of_n))
         fair_legs = [(fair[1], fairness)] if len(self.legs) == 1 else self._leg_fairness(item)
-        legs = leg_scores(self.inputs, self.references, self.side, item, leg_costs, fair_legs)
+        legs = leg_scores(self.sided, item, leg_costs, fair_legs)
         has_lit = self.alternative.best is not None
         return SideScore(
-            side=self.side.value,
+            side=self.side,
             verdict=verdict,
             reasons=reasons + self.common,
             is_live=item.is_live,
             rank=item.rank,
             cost_micro_bps=cost,
             cost_second_reference_micro_bps=second_cost,
-            cost_micro_currency=sum([leg.cost_micro_currency for leg in legs]),
+            cost_micro_currency=sum(item.leg_costs_micro_currency),
             distance_to_best_micro_bps=distance,
             cover_distance_micro_bps=cover if item.rank == 1 else None,
             fair_low_micro_bps=fair[0],
@@ -169,7 +165,7 @@ class Judge:
         """Fair median and fairness of each leg of a package against its own charge."""
         fair = []
         for leg, charge, cost in zip(self.legs, self.charges[item.share].legs, item.leg_costs_bps, strict=True):
-            draws = np.sort(charge.draws(leg.predictions.volatility_bps_sqrt_day, item.ttl_s)[0])
+            draws = ascending(charge.draws(leg.predictions.volatility_bps_sqrt_day, item.ttl_s)[0])
             fairness = int(to_ppm_array(survival(draws, np.array([cost])))[0])
             fair.append((to_micro_bps(quantile(draws, 0.5)), fairness))
         return fair

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from quote_eval.alternative import Alternative, LegOutlook, realised
 from quote_eval.benchmark import limit_cost_bps, within_limit
@@ -16,8 +17,7 @@ from quote_eval.results import Action, ActionEstimate, ReasonCode
 from rfq_service.domain.units import Side, to_micro_bps
 
 
-@dataclass(slots=True, eq=False)
-class Situation:
+class Situation(msgspec.Struct, frozen=True, eq=False, gc=False):
     """All that the actions are weighed on.
 
     Attributes:

@@ -11,11 +11,13 @@ from pathlib import Path
 from models.artifacts.bundle import ArtifactError
 from rfq_service.db.embedded import EmbeddedPostgresError
 from rfq_service.domain.errors import RfqError
-from rfq_service.settings import Settings, SettingsError, describe_settings, read_settings
+from rfq_service.domain.identity import Role, Scope
+from rfq_service.settings import Settings, SettingsError, describe_settings, read_settings, seconds_to_ns
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
 _USAGE_ERROR = 2
+_SECONDS_MAX = 1e9
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,13 +79,47 @@ def _add_parties(commands: argparse._SubParsersAction) -> None:  # type: ignore[
     key_add = _add(key, "add", _key_add, "create an API key of a firm; it is shown once")
     key_add.add_argument("firm")
     key_add.add_argument("--label", default="", help="what it is for")
+    roles, scopes = [role.value for role in Role], [scope.value for scope in Scope]
+    key_add.add_argument("--role", choices=roles, help="default: dealer or buy_side, as the firm")
+    key_add.add_argument("--scope", action="append", default=[], choices=scopes, help="default: all of the role")
+    key_add.add_argument("--life-s", type=_seconds, help="seconds until it ends; default: until it is revoked")
+    key_list = _add(key, "list", _key_list, "list API keys, never their secrets")
+    key_list.add_argument("firm", nargs="?")
+    key_rotate = _add(key, "rotate", _key_rotate, "replace an API key; the new one is shown once")
+    key_rotate.add_argument("key_id")
+    key_rotate.add_argument("--overlap-s", type=_seconds, help="life of the old key; default: the settings'")
     key_revoke = _add(key, "revoke", _key_revoke, "revoke an API key")
     key_revoke.add_argument("key_id")
+    _add_grants(commands)
+    token_key = commands.add_parser("token-key", help="what signs tokens").add_subparsers(
+        required=True, metavar="action"
+    )
+    rotate = _add(token_key, "rotate", _token_key_rotate, "sign with a new key; tokens of the old end in their time")
+    rotate.add_argument("--at-once", action="store_true", help="the old key has leaked: refuse its tokens now")
     instrument = commands.add_parser("instrument", help="reference data").add_subparsers(
         required=True, metavar="action"
     )
     instrument_add = _add(instrument, "add", _instrument_add, "add or change instruments from a JSON file")
     instrument_add.add_argument("file", type=Path)
+
+
+def _add_grants(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    grant = commands.add_parser("grant", help="whom auditors may read").add_subparsers(required=True, metavar="action")
+    grant_add = _add(grant, "add", _grant_add, "let an auditor's firm read another")
+    grant_add.add_argument("auditor", help="the auditor's firm")
+    whom = grant_add.add_mutually_exclusive_group(required=True)
+    whom.add_argument("firm", nargs="?", help="whom he may read")
+    whom.add_argument("--every-firm", action="store_true", help="he may read every firm")
+    _add(grant, "list", _grant_list, "list the grants")
+    grant_revoke = _add(grant, "revoke", _grant_revoke, "end a grant")
+    grant_revoke.add_argument("grant_id")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= _SECONDS_MAX:
+        raise ValueError(text)
+    return value
 
 
 def _add_market(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -131,14 +167,59 @@ def _firm_list(_: argparse.Namespace, settings: Settings) -> int:
 
 def _key_add(arguments: argparse.Namespace, settings: Settings) -> int:
     from rfq_service import administration
+    from rfq_service.desk.parties import KeyOrder
 
-    return administration.add_key(settings, arguments.firm, arguments.label)
+    life_ns = None if arguments.life_s is None else seconds_to_ns(arguments.life_s)
+    order = KeyOrder(
+        firm_name=arguments.firm,
+        role=None if arguments.role is None else Role(arguments.role),
+        scopes=frozenset(Scope(scope) for scope in arguments.scope),
+        label=arguments.label,
+        life_ns=life_ns,
+    )
+    return administration.add_key(settings, order)
+
+
+def _key_list(arguments: argparse.Namespace, settings: Settings) -> int:
+    from rfq_service import administration
+
+    return administration.list_keys(settings, arguments.firm)
+
+
+def _key_rotate(arguments: argparse.Namespace, settings: Settings) -> int:
+    from rfq_service import administration
+
+    return administration.rotate_key(settings, arguments.key_id, arguments.overlap_s)
 
 
 def _key_revoke(arguments: argparse.Namespace, settings: Settings) -> int:
     from rfq_service import administration
 
     return administration.revoke_key(settings, arguments.key_id)
+
+
+def _grant_add(arguments: argparse.Namespace, settings: Settings) -> int:
+    from rfq_service import administration
+
+    return administration.add_grant(settings, arguments.auditor, arguments.firm)
+
+
+def _grant_list(_: argparse.Namespace, settings: Settings) -> int:
+    from rfq_service import administration
+
+    return administration.list_grants(settings)
+
+
+def _grant_revoke(arguments: argparse.Namespace, settings: Settings) -> int:
+    from rfq_service import administration
+
+    return administration.revoke_grant(settings, arguments.grant_id)
+
+
+def _token_key_rotate(arguments: argparse.Namespace, settings: Settings) -> int:
+    from rfq_service import administration
+
+    return administration.rotate_token_key(settings, at_once=arguments.at_once)
 
 
 def _instrument_add(arguments: argparse.Namespace, settings: Settings) -> int:

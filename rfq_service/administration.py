@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -14,24 +15,26 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from rfq_service.bootstrap import new_id
+from rfq_service.bootstrap import new_id, own_token_key
 from rfq_service.db import migrate
 from rfq_service.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from rfq_service.db.engine import Database
+from rfq_service.db.roles import OPERATOR, role_dsn
 from rfq_service.db.unit_of_work import UnitOfWork
-from rfq_service.desk.keys import digest_of, new_key
+from rfq_service.desk.parties import IssuedKey, KeyOrder, PartyRegister
 from rfq_service.desk.reference_data import store_instruments
-from rfq_service.desk.terms import build_event
+from rfq_service.desk.tokens import new_token_key
+from rfq_service.domain.clock import format_timestamp
 from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
-from rfq_service.domain.history import EventKind, Firm
-from rfq_service.domain.identifiers import ApiKeyId, FirmId
+from rfq_service.domain.history import Firm
+from rfq_service.domain.identifiers import ApiKeyId, AuditGrantId, FirmId
+from rfq_service.domain.identity import ApiKey, AuditGrant, Role, TokenKey
 from rfq_service.domain.instrument import Instrument
-from rfq_service.settings import Settings
+from rfq_service.domain.units import NS_PER_S
+from rfq_service.settings import Settings, seconds_to_ns
 
 T = TypeVar("T")
-_NAME_MAX = 64
-_LABEL_MAX = 100
-_PREFIX_LENGTH = 10
+_LISTED_MAX = 10_000
 _OWN_TIMEOUT_S = 10.0
 
 
@@ -67,7 +70,7 @@ def open_postgres(settings: Settings, *, must_own: bool = False) -> Iterator[str
 def upgrade(settings: Settings, revision: str) -> int:
     """Bring the schema to ``revision``."""
     with open_postgres(settings) as dsn:
-        migrate.upgrade(dsn, revision)
+        migrate.upgrade(dsn, revision, settings.database.role_secret)
         print(f"schema is at {migrate.current(dsn)}")
     return 0
 
@@ -95,24 +98,94 @@ def list_firms(settings: Settings) -> int:
     return 0
 
 
-def add_key(settings: Settings, firm_name: str, label: str) -> int:
-    """Create a key and print it, once."""
-    key_id, key = in_transaction(settings, lambda uow: store_key(uow, firm_name, label))
-    print(key)
-    print(f"key {key_id} of {firm_name}; it is not stored and cannot be shown again", file=sys.stderr)
+def add_key(settings: Settings, order: KeyOrder) -> int:
+    """Create a key and print its id and its secret, once."""
+    issued = in_transaction(settings, lambda uow: _register(uow).add_key(order))
+    _print_issued(issued)
+    return 0
+
+
+def rotate_key(settings: Settings, key_id: str, overlap_s: float | None) -> int:
+    """Replace a key and print the new one's id and secret, once."""
+    overlap_ns = seconds_to_ns(settings.auth.rotation_overlap_s if overlap_s is None else overlap_s)
+    identifier = ApiKeyId(_id_of(key_id, "key_id"))
+    issued = in_transaction(settings, lambda uow: _register(uow).rotate_key(identifier, overlap_ns))
+    _print_issued(issued)
+    print(f"key {key_id} ends in {overlap_ns / NS_PER_S:g} s, if not before", file=sys.stderr)
     return 0
 
 
 def revoke_key(settings: Settings, key_id: str) -> int:
-    """Revoke a key; running services notice within RFQ_HTTP_KEY_CACHE_S."""
-    try:
-        identifier = ApiKeyId(UUID(key_id))
-    except ValueError:
-        raise RfqError(ErrorCode.INVALID_FIELD, "a key id is a UUID", "key_id") from None
-
-    if not in_transaction(settings, lambda uow: drop_key(uow, identifier)):
-        raise RfqError(ErrorCode.NOT_FOUND, "no such key, or revoked already")
+    """Revoke a key; running services notice within about a second."""
+    identifier = ApiKeyId(_id_of(key_id, "key_id"))
+    in_transaction(settings, lambda uow: _register(uow).revoke_key(identifier))
     print(f"key {key_id} is revoked")
+    return 0
+
+
+def list_keys(settings: Settings, firm_name: str | None) -> int:
+    """Print every key, or those of one firm; never a secret."""
+
+    async def work(uow: UnitOfWork) -> list[ApiKey]:
+        firm_id = None if firm_name is None else (await _register(uow).firm(firm_name)).firm_id
+        return list((await uow.identity.keys(firm_id, None, _LISTED_MAX)).items)
+
+    now_ns = time.time_ns()
+    for key in in_transaction(settings, work):
+        state = "usable" if key.is_usable(now_ns) else "ended"
+        scopes = " ".join(sorted(key.scopes))
+        created = format_timestamp(key.created_at_ns)[:19]
+        print(f"{key.key_id}  {key.prefix}…  {state}  {key.role}  {key.firm.name}  [{scopes}]  {created}  {key.label}")
+    return 0
+
+
+def add_grant(settings: Settings, auditor_name: str, firm_name: str | None) -> int:
+    """Let an auditor read one firm, or every firm when none is named."""
+    grant = in_transaction(settings, lambda uow: _register(uow).add_grant(auditor_name, firm_name))
+    print(grant.grant_id)
+    return 0
+
+
+def list_grants(settings: Settings) -> int:
+    """Print every grant."""
+
+    async def work(uow: UnitOfWork) -> tuple[list[AuditGrant], dict[FirmId, str]]:
+        names = {firm.firm_id: firm.name for firm in await uow.firms.list()}
+        return list((await uow.identity.grants(None, _LISTED_MAX)).items), names
+
+    grants, names = in_transaction(settings, work)
+    for grant in grants:
+        whom = "every firm" if grant.firm_id is None else names[grant.firm_id]
+        state = "live" if grant.revoked_at_ns is None else "ended"
+        print(f"{grant.grant_id}  {state}  {names[grant.auditor_firm_id]} reads {whom}")
+    return 0
+
+
+def revoke_grant(settings: Settings, grant_id: str) -> int:
+    """End an auditor's leave to read."""
+    identifier = AuditGrantId(_id_of(grant_id, "grant_id"))
+    in_transaction(settings, lambda uow: _register(uow).revoke_grant(identifier))
+    print(f"grant {grant_id} has ended")
+    return 0
+
+
+def rotate_token_key(settings: Settings, *, at_once: bool) -> int:
+    """Sign tokens with a new key from now on (the configured file's, if there is one) and retire the others.
+
+    Tokens of a retired key are honoured until they end, unless ``at_once``: then every caller must ask for a new one.
+    """
+
+    async def work(uow: UnitOfWork) -> TokenKey:
+        await uow.identity.lock_token_keys()
+        now_ns = time.time_ns()
+        own = own_token_key(settings, now_ns)
+        key = new_token_key(new_id(now_ns), now_ns) if own is None else replace(own, private_key=None)
+        await uow.identity.add_token_key(key)
+        await uow.identity.retire_token_keys(key.key_id, 1 if at_once else now_ns)
+        return key
+
+    key = in_transaction(settings, work)
+    print(f"tokens are signed with {key.key_id}; running services notice within about a second")
     return 0
 
 
@@ -133,64 +206,59 @@ def add_instruments(settings: Settings, file: Path) -> int:
 
 
 async def store_firm(uow: UnitOfWork, name: str, *, is_dealer: bool) -> Firm:
-    """Add a firm within a transaction.
+    """Add a firm within a transaction; raises as ``PartyRegister.add_firm``."""
+    return await _register(uow).add_firm(name, is_dealer=is_dealer)
+
+
+async def store_key(uow: UnitOfWork, firm_name: str, label: str, role: Role | None = None) -> tuple[ApiKeyId, str]:
+    """Create a key of a firm within a transaction; return its id and its secret.
 
     Raises:
-        RfqError: ``INVALID_FIELD`` when the name is taken or unusable.
+        RfqError: as ``PartyRegister.add_key``.
     """
-    if not name.isprintable() or name != name.strip() or not 1 <= len(name) <= _NAME_MAX:
-        raise RfqError(ErrorCode.INVALID_FIELD, f"1 to {_NAME_MAX} printable characters", "name")
-    now_ns = time.time_ns()
-    firm = Firm(firm_id=FirmId(new_id(now_ns)), name=name, is_dealer=is_dealer)
-    if not await uow.firms.add(firm):
-        raise RfqError(ErrorCode.INVALID_FIELD, f"there is a firm {name!r} already", "name")
-    event = build_event(
-        EventKind.FIRM_ADDED, new_id(now_ns), now_ns, {"is_dealer": is_dealer, "name": name}, client=firm.firm_id
+    issued = await _register(uow).add_key(KeyOrder(firm_name=firm_name, role=role, label=label))
+    return issued.key.key_id, issued.secret
+
+
+async def drop_key(uow: UnitOfWork, key_id: ApiKeyId) -> None:
+    """Revoke a key within a transaction; raises as ``PartyRegister.revoke_key``."""
+    await _register(uow).revoke_key(key_id)
+
+
+def _register(uow: UnitOfWork) -> PartyRegister:
+    return PartyRegister(uow, time.time_ns(), new_id)
+
+
+def _print_issued(issued: IssuedKey) -> None:
+    print(f"client_id={issued.key.key_id}")
+    print(f"client_secret={issued.secret}")
+    print(
+        f"role {issued.key.role} of {issued.key.firm.name}; the secret is not stored and cannot be shown again",
+        file=sys.stderr,
     )
-    await uow.events.add(event)
-    return firm
 
 
-async def store_key(uow: UnitOfWork, firm_name: str, label: str) -> tuple[ApiKeyId, str]:
-    """Create a key of a firm within a transaction; return its id and the key itself.
-
-    Raises:
-        RfqError: ``NOT_FOUND`` when there is no such firm, ``INVALID_FIELD`` for an unusable label.
-    """
-    if not label.isprintable() or len(label) > _LABEL_MAX:
-        raise RfqError(ErrorCode.INVALID_FIELD, f"at most {_LABEL_MAX} printable characters", "label")
-    firm = (await uow.firms.by_name([firm_name])).get(firm_name)
-    if firm is None:
-        raise RfqError(ErrorCode.NOT_FOUND, f"there is no firm {firm_name!r}; `rfq firm list` shows them")
-    now_ns = time.time_ns()
-    key = new_key()
-    key_id = ApiKeyId(new_id(now_ns))
-    await uow.firms.add_key(key_id, firm.firm_id, digest_of(key), key[:_PREFIX_LENGTH], label, now_ns)
-    event = build_event(
-        EventKind.KEY_ADDED, new_id(now_ns), now_ns, {"key_id": key_id, "label": label}, client=firm.firm_id
-    )
-    await uow.events.add(event)
-    return key_id, key
-
-
-async def drop_key(uow: UnitOfWork, key_id: ApiKeyId) -> bool:
-    """Revoke a key within a transaction; ``False`` when it is unknown or revoked already."""
-    now_ns = time.time_ns()
-    firm_id = await uow.firms.revoke_key(key_id, now_ns)
-    if firm_id is None:
-        return False
-    event = build_event(EventKind.KEY_REVOKED, new_id(now_ns), now_ns, {"key_id": key_id}, client=firm_id)
-    await uow.events.add(event)
-    return True
+def _id_of(text: str, field: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise RfqError(ErrorCode.INVALID_FIELD, "an id is a UUID", field) from None
 
 
 def in_transaction(settings: Settings, work: Callable[[UnitOfWork], Awaitable[T]], dsn: str = "") -> T:
-    """Run ``work`` in one committed transaction on a migrated database; ``dsn`` names one that is open already."""
+    """Run ``work`` in one committed transaction as the operator role, on a migrated database.
+
+    Args:
+        settings: where the database is.
+        work: what to do.
+        dsn: names a database that is open and migrated already.
+    """
+    secret = settings.database.role_secret
     if dsn:
-        return asyncio.run(_run(dsn, work))
+        return asyncio.run(_run(role_dsn(dsn, OPERATOR, secret), work))
     with open_postgres(settings) as opened:
-        migrate.upgrade(opened)
-        return asyncio.run(_run(opened, work))
+        migrate.upgrade(opened, secret=secret)
+        return asyncio.run(_run(role_dsn(opened, OPERATOR, secret), work))
 
 
 async def _run(dsn: str, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:

@@ -14,6 +14,7 @@ from rfq_service.api.documentation import docs_page
 from rfq_service.api.openapi import openapi_json, write_openapi
 from rfq_service.api.problems import to_response
 from rfq_service.api.routes import OPERATIONS
+from rfq_service.api.stream import stream_handler
 
 __all__ = ["create_app", "write_openapi"]
 
@@ -35,7 +36,12 @@ def create_app(runtime: Runtime) -> Litestar:
             await runtime.stop()
 
     return Litestar(
-        route_handlers=[*(operation.handler(runtime) for operation in OPERATIONS), _serve_openapi, _serve_docs],
+        route_handlers=[
+            *(operation.handler(runtime) for operation in OPERATIONS),
+            stream_handler(runtime),
+            _serve_openapi,
+            _serve_docs,
+        ],
         exception_handlers={Exception: to_response},
         lifespan=[lifespan],
         # Our own document and page: Litestar's know nothing of the problems, and its pages load scripts from a CDN.

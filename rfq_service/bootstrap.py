@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,20 +20,30 @@ from sqlalchemy.exc import SQLAlchemyError
 from models.predictors import ClosedFormPredictor
 from quote_eval.inputs import EvaluationParameters
 from quote_eval.ranking import warm_up
+from rfq_service.api.board_feed import BoardFeed
+from rfq_service.api.rate_limit import Gate
+from rfq_service.api.schemas.stream import event_text
+from rfq_service.api.sockets import Sockets
 from rfq_service.db import migrate
-from rfq_service.db.engine import Database
-from rfq_service.db.group_commit import GroupCommitWriter
+from rfq_service.db.engine import Databases
+from rfq_service.db.group_commit import GroupCommitWriter, QuoteWrite, commit_appends, commit_quotes
 from rfq_service.desk.buy_side import BuySideDesk
-from rfq_service.desk.keys import KeyRing
+from rfq_service.desk.identity import Identity
+from rfq_service.desk.once import OnceDesk
 from rfq_service.desk.ports import DeskContext
 from rfq_service.desk.predictions import DURATIONS_S, HORIZON_S, Forecaster
-from rfq_service.desk.reference_data import InstrumentDirectory
+from rfq_service.desk.reference_data import FirmDirectory, InstrumentDirectory
 from rfq_service.desk.scoring import Scorer
 from rfq_service.desk.sell_side import SellSideDesk
+from rfq_service.desk.sequencer import Sequencer, SequencerPace
+from rfq_service.desk.stream_hub import StreamHub
 from rfq_service.desk.sweeper import Sweeper
+from rfq_service.desk.tokens import TokenTerms, read_token_key
+from rfq_service.domain.changes import Changes
 from rfq_service.domain.clock import Clock
 from rfq_service.domain.errors import RfqError
 from rfq_service.domain.identifiers import uuid7_bytes
+from rfq_service.domain.identity import TokenKey
 from rfq_service.domain.instrument import Instrument
 from rfq_service.domain.rfq import ExpiryBounds
 from rfq_service.market_data.board import Board
@@ -40,6 +51,7 @@ from rfq_service.market_data.catalogue import find_recordings
 from rfq_service.market_data.feeds import Recording
 from rfq_service.market_data.player import MarketPlayer
 from rfq_service.market_data.simulated import simulated_recording
+from rfq_service.monitoring.instruments import EVENTS_NUMBERED, SEQUENCER_LAG, STREAM_SOCKETS
 from rfq_service.monitoring.market_watch import watch_market
 from rfq_service.monitoring.telemetry import Telemetry
 from rfq_service.settings import LifeSettings, Settings, milliseconds_to_ns, seconds_to_ns
@@ -69,16 +81,27 @@ class Runtime:
     settings: Settings
     clock: Clock
     telemetry: Telemetry
-    database: Database
+    databases: Databases
     board: Board
     directory: InstrumentDirectory
-    keys: KeyRing
+    firms: FirmDirectory
+    once: OnceDesk
+    identity: Identity
+    gate: Gate
     buy_side: BuySideDesk
     sell_side: SellSideDesk
-    writer: GroupCommitWriter
+    writer: GroupCommitWriter[Changes]
+    quote_writer: GroupCommitWriter[QuoteWrite]
     sweeper: Sweeper
+    sequencer: Sequencer
+    stream: StreamHub
+    sockets: Sockets
     player: MarketPlayer | None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def new_id(self, now_ns: int) -> UUID:
+        """A UUIDv7 of a UTC time in nanoseconds."""
+        return new_id(now_ns)
 
     def instruments(self) -> tuple[Instrument, ...]:
         """Every known instrument, by id."""
@@ -88,10 +111,18 @@ class Runtime:
         """Open the database, register the market's instruments and start the background work."""
         self.telemetry.start()
         await self.directory.add_missing(self.board.instruments())
+        await self.identity.start()
+        await self.firms.refresh()
         await self.writer.start()
+        await self.quote_writer.start()
         jobs: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("sweeper", self.sweeper.run),
-            ("instruments", self._keep_instruments_fresh),
+            ("sequencer", self.sequencer.run),
+            ("stream_purge", self.sequencer.run_purge),
+            ("stream", self.stream.run),
+            ("sockets", self.sockets.run),
+            ("identity", self.identity.run),
+            ("directories", self._keep_directories_fresh),
             ("partitions", self._keep_partitions_ahead),
         ]
         if self.player is not None:
@@ -100,12 +131,14 @@ class Runtime:
 
     async def stop(self) -> None:
         """Stop the background work, commit what is queued, close the database."""
+        self.sockets.close()
         for task in self._tasks:
             task.cancel()
         # one that had failed was reported then; what waits for its commit must not be lost for it
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.writer.stop()
-        await self.database.close()
+        await self.quote_writer.stop()
+        await self.databases.close()
         self.telemetry.close()
 
     async def readiness(self) -> dict[str, str]:
@@ -114,7 +147,7 @@ class Runtime:
 
     async def _database_state(self) -> str:
         try:
-            await self.database.ping()
+            await self.databases.ping()
         except RfqError as error:
             return error.detail
         return "ok"
@@ -138,18 +171,19 @@ class Runtime:
             raise
         _log.info("background_task_ended", task=name)
 
-    async def _keep_instruments_fresh(self) -> None:
+    async def _keep_directories_fresh(self) -> None:
         while True:
             await asyncio.sleep(_REFRESH_S)
             try:
                 await self.directory.refresh()
+                await self.firms.refresh()
             except RfqError as error:
-                _log.warning("instruments_not_refreshed", code=error.code, detail=error.detail)
+                _log.warning("directories_not_refreshed", code=error.code, detail=error.detail)
 
     async def _keep_partitions_ahead(self) -> None:
         while True:
             try:
-                await migrate.ensure_partitions(self.database)
+                await migrate.ensure_partitions(self.databases.operator)
             except (RfqError, SQLAlchemyError) as error:
                 # the default partition serves meanwhile; a service that may not create tables is told every time
                 self.telemetry.count("rfq_background_failures_total", task="partitions")
@@ -188,8 +222,9 @@ def build_runtime(
         log_level=settings.telemetry.log_level,
         log_json=settings.telemetry.log_json,
     )
-    database = Database(
+    databases = Databases.open(
         dsn,
+        settings.database.role_secret,
         pool_size=settings.database.pool_size,
         command_timeout_s=settings.database.command_timeout_ms / 1_000,
         statement_cache_size=settings.database.statement_cache_size,
@@ -199,43 +234,78 @@ def build_runtime(
     player = None
     if recordings:
         player = MarketPlayer(recordings, board, clock, speed=settings.market.speed, loop=settings.market.loop)
-    directory = InstrumentDirectory(database, new_id)
+    directory = InstrumentDirectory(databases.operator, new_id)
+    firms = FirmDirectory(databases.operator)
+    stream, sequencer = _build_stream(settings, databases, clock, telemetry)
+    sockets = Sockets(settings.stream, BoardFeed(board, clock, lambda: tuple(directory().values())))
+    telemetry.gauge(STREAM_SOCKETS.name, lambda: sockets.open)
     context = DeskContext(
-        database=database,
+        database=databases,
         market=board,
         clock=clock,
         instruments=directory,
         new_id=new_id,
         rfq_life=_bounds(settings.life, "rfq_expiry"),
         quote_life=_bounds(settings.life, "quote_ttl"),
+        on_commit=sequencer.wake,
     )
     forecaster, scorer = _build_scoring(context)
-    writer = GroupCommitWriter(
-        database,
-        batch_max=settings.database.batch_max,
-        queue_max=settings.database.queue_max,
-        spacing_s=settings.database.batch_spacing_ms / 1_000,
-    )
-    telemetry.gauge("rfq_commit_queue_requests", lambda: writer.waiting)
-    buy_side = BuySideDesk(context, scorer, writer)
+    writer, quote_writer = _build_writers(settings, databases, context)
+    telemetry.gauge("rfq_commit_queue_requests", lambda: writer.waiting + quote_writer.waiting)
+    buy_side = BuySideDesk(context, scorer, writer, firms)
     return Runtime(
         settings=settings,
         clock=clock,
         telemetry=telemetry,
-        database=database,
+        databases=databases,
         board=board,
         directory=directory,
-        keys=KeyRing(database, clock, seconds_to_ns(settings.http.key_cache_s)),
+        firms=firms,
+        once=OnceDesk(databases),
+        identity=_build_identity(settings, databases, clock),
+        gate=Gate(settings, clock),
         buy_side=buy_side,
-        sell_side=SellSideDesk(context, forecaster, buy_side),
+        sell_side=SellSideDesk(context, forecaster, buy_side, quote_writer),
         writer=writer,
+        quote_writer=quote_writer,
         sweeper=Sweeper(
             context,
+            buy_side,
             milliseconds_to_ns(settings.life.sweep_ms),
             lambda: telemetry.count("rfq_background_failures_total", task="sweeper"),
         ),
+        sequencer=sequencer,
+        stream=stream,
+        sockets=sockets,
         player=player,
     )
+
+
+def _build_identity(settings: Settings, databases: Databases, clock: Clock) -> Identity:
+    auth = settings.auth
+    return Identity(
+        databases.operator,
+        clock,
+        new_id,
+        TokenTerms(auth.issuer, auth.audience, auth.token_s),
+        blind_max_ns=seconds_to_ns(auth.blind_max_s),
+        own_key=own_token_key(settings, clock.now_ns()),
+    )
+
+
+def own_token_key(settings: Settings, now_ns: int) -> TokenKey | None:
+    """The signing key of the configured file, ``None`` when the database keeps it.
+
+    Raises:
+        OSError: when the file cannot be read, or holds no such key.
+    """
+    file = settings.auth.token_key_file
+    if not file:
+        return None
+    try:
+        return read_token_key(Path(file).read_bytes(), now_ns)
+    except ValueError as error:
+        raise OSError(f"RFQ_AUTH_TOKEN_KEY_FILE={file!r}: {error}") from error
 
 
 def new_id(now_ns: int) -> UUID:
@@ -254,6 +324,46 @@ def _draw_random_bits() -> Iterator[int]:
 
 
 _random_bits = _draw_random_bits()
+
+
+def _build_writers(
+    settings: Settings, databases: Databases, context: DeskContext
+) -> tuple[GroupCommitWriter[Changes], GroupCommitWriter[QuoteWrite]]:
+    options: dict[str, Any] = {
+        "on_commit": context.on_commit,
+        "batch_max": settings.database.batch_max,
+        "queue_max": settings.database.queue_max,
+        "spacing_s": settings.database.batch_spacing_ms / 1_000,
+    }
+    appends = GroupCommitWriter(databases.writer, commit_appends, **options)
+    return appends, GroupCommitWriter(databases.writer, commit_quotes, **options)
+
+
+def _build_stream(
+    settings: Settings, databases: Databases, clock: Clock, telemetry: Telemetry
+) -> tuple[StreamHub, Sequencer]:
+    stream = settings.stream
+
+    def on_failure(task: str) -> None:
+        telemetry.count("rfq_background_failures_total", task=task)
+
+    hub = StreamHub(
+        databases.streamer,
+        event_text,
+        queue_max=stream.queue_max,
+        page_max=stream.page_max,
+        on_failure=lambda: on_failure("stream"),
+    )
+    pace = SequencerPace(
+        poll_s=stream.sequence_poll_ms / 1_000,
+        spacing_s=stream.sequence_spacing_ms / 1_000,
+        batch_max=stream.sequence_batch_max,
+        keep_s=stream.keep_s,
+    )
+    sequencer = Sequencer(databases.sequencer, clock, pace, hub.advance, on_failure)
+    telemetry.gauge(SEQUENCER_LAG.name, lambda: sequencer.lag_s)
+    telemetry.watch(EVENTS_NUMBERED.name, lambda: [((), sequencer.numbered)])
+    return hub, sequencer
 
 
 def _build_scoring(context: DeskContext) -> tuple[Forecaster, Scorer]:

@@ -6,10 +6,12 @@ import contextlib
 import gc
 import signal
 import socket
+from typing import Any
 
 import structlog
 import uvicorn
 from litestar import Litestar
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from rfq_service.administration import open_postgres
 from rfq_service.app import create_app
@@ -19,6 +21,7 @@ from rfq_service.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _BACKLOG = 2048
+_LINGER_S = 3.0
 
 
 class _Server(uvicorn.Server):
@@ -37,24 +40,55 @@ class _Server(uvicorn.Server):
             _log.info("listening", url=f"http://{host}:{port}", docs=f"http://{host}:{port}/docs")
 
 
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, for clients who do not read: the close frame is sent at once, and the end does not wait."""
+
+    async def send(self, message: Any) -> None:
+        """Send a message; a close frame goes behind what the client has not read yet, however much that is."""
+        if message["type"] == "websocket.close":
+            self.writable.set()
+        await super().send(message)
+
+    async def run_asgi(self) -> None:
+        """Serve the socket; then give the client a little time to read what is left."""
+        await super().run_asgi()
+        self._abort_soon()
+
+    def shutdown(self) -> None:
+        """End the socket as the server goes down."""
+        super().shutdown()
+        self._abort_soon()
+
+    def _abort_soon(self) -> None:
+        self.loop.call_later(_LINGER_S, self.transport.abort)
+
+
 def serve(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM; then finish what is in flight and stop everything that was started."""
     # uvicorn raises the signal again when it has shut down: then this process still has Postgres to stop
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     recordings = choose_market(settings.market.source)
     with _listen(settings.http.host, settings.http.port) as listening, open_postgres(settings, must_own=True) as dsn:
-        migrate.upgrade(dsn)
+        migrate.upgrade(dsn, secret=settings.database.role_secret)
         runtime = build_runtime(settings, dsn, recordings)
         with contextlib.suppress(KeyboardInterrupt):
             _run(create_app(runtime), settings, listening)
     return 0
 
 
-def _run(app: Litestar, settings: Settings, listening: socket.socket) -> None:
-    config = uvicorn.Config(
+def server_config(app: Litestar, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves ``app``."""
+    return uvicorn.Config(
         app,
         loop="uvloop",
         http="httptools",
+        ws=StreamProtocol,
+        ws_max_size=settings.stream.message_max_bytes,
+        ws_ping_interval=settings.stream.ping_s,
+        ws_ping_timeout=settings.stream.ping_s,
+        # a message is small and new: deflating it costs more time and memory per socket than it saves
+        ws_per_message_deflate=False,
+        limit_concurrency=settings.http.connections_max,
         lifespan="on",
         access_log=False,
         log_config=None,
@@ -62,7 +96,10 @@ def _run(app: Litestar, settings: Settings, listening: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    _Server(config).run(sockets=[listening])
+
+
+def _run(app: Litestar, settings: Settings, listening: socket.socket) -> None:
+    _Server(server_config(app, settings)).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -29,7 +29,8 @@ class DatabaseSettings:
 
     url: str = _setting("", "PostgreSQL DSN; DATABASE_URL is read too; empty starts the embedded server")
     data_dir: Path = _setting(Path(".data"), "folder of the embedded server and its files")  # noqa: RUF009
-    pool_size: int = _setting(8, "connections; the evaluations' writer keeps one of them", 2, 500)
+    role_secret: str = _setting("", "what the login roles' passwords follow from; empty: the password in the DSN")
+    pool_size: int = _setting(8, "connections for clients, for dealers and for changes, each", 2, 500)
     statement_cache_size: int = _setting(256, "prepared statements per connection; 0 behind pgbouncer", 0, 10_000)
     command_timeout_ms: int = _setting(1_500, "longest statement", 10, 600_000)
     batch_max: int = _setting(64, "evaluations committed together at most", 1, 1_000)
@@ -47,8 +48,46 @@ class HttpSettings:
     body_max_bytes: int = _setting(262_144, "largest request body", 1_024, 67_108_864)
     json_depth_max: int = _setting(16, "deepest nesting of a JSON body", 4, 200)
     page_max: int = _setting(200, "largest page of a listing", 1, 10_000)
-    key_cache_s: float = _setting(5.0, "seconds for which a verified API key is remembered", 0.0, 300.0)
+    in_flight_max: int = _setting(256, "requests served at once by a replica; beyond it 503 OVERLOADED", 1, 100_000)
+    rate_per_s: float = _setting(500.0, "requests a second for one key on one replica", 0.1, 1_000_000.0)
+    rate_burst: int = _setting(1_000, "requests of one key that may come at once", 1, 1_000_000)
+    idempotency_keep_s: float = _setting(172_800.0, "how long replies to Idempotency-Keys are kept", 1, 31_536_000)
+    connections_max: int = _setting(4_000, "connections of a replica; beyond it requests get 503", 1, 1_000_000)
     proxy_headers: bool = _setting(False, "trust X-Forwarded-* (only behind a proxy that sets them)")
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """Keys and the tokens they buy."""
+
+    token_s: int = _setting(300, "life of an access token", 5, 3_600)
+    issuer: str = _setting("rfq-service", "who issues tokens; the same on every replica")
+    audience: str = _setting("rfq-api", "whom tokens are for; another for every installation that shares an issuer")
+    token_key_file: str = _setting("", "PEM file of the Ed25519 key that signs tokens; empty keeps it in the database")
+    blind_max_s: float = _setting(10.0, "longest time without news of revoked keys; then no token is trusted", 2, 600)
+    rotation_overlap_s: float = _setting(3_600.0, "life of a rotated key when nothing else is said", 0, 2_592_000)
+    failures_per_minute: float = _setting(10.0, "wrong secrets a minute for one client id", 0.1, 10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Numbered events, and the sockets they are pushed to."""
+
+    origins: str = _setting("", "pages that browsers may connect from, as https://desk.example, by comma; empty: none")
+    keep_s: float = _setting(604_800.0, "seconds for which a reader may come back and resume", 1.0, 31_536_000.0)
+    heartbeat_s: float = _setting(5.0, "time between two heartbeats of a socket", 0.1, 60.0)
+    board_ms: int = _setting(100, "time between two messages of the board", 10, 60_000)
+    queue_max: int = _setting(1_000, "events waiting for one socket; a slower one is cut off with 4408", 10, 100_000)
+    page_max: int = _setting(500, "events read at once", 10, 10_000)
+    send_timeout_s: float = _setting(5.0, "longest send; a socket that takes longer is cut off with 4408", 0.1, 60.0)
+    auth_timeout_s: float = _setting(5.0, "time for a token as first message, where no header has one", 0.1, 60.0)
+    message_max_bytes: int = _setting(16_384, "largest message of a client", 1_024, 1_048_576)
+    sockets_max: int = _setting(1_000, "sockets on one replica; one more is closed with 4409", 1, 100_000)
+    sockets_per_key: int = _setting(10, "sockets of one key on one replica; one more is closed with 4409", 1, 10_000)
+    ping_s: float = _setting(20.0, "a socket that leaves a ping of the protocol unanswered for so long is gone", 1, 600)
+    sequence_poll_ms: int = _setting(50, "time between two looks for events to number", 1, 10_000)
+    sequence_spacing_ms: float = _setting(2.0, "least time between two steps of the sequencer", 0, 1_000)
+    sequence_batch_max: int = _setting(1_000, "events numbered in one step, about", 1, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +128,8 @@ class Settings:
 
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    stream: StreamSettings = field(default_factory=StreamSettings)
     market: MarketSettings = field(default_factory=MarketSettings)
     life: LifeSettings = field(default_factory=LifeSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)

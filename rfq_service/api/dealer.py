@@ -94,12 +94,13 @@ async def get_invitation(call: Call[NoBody, NoQuery]) -> InvitationOut:
     scope=Scope.QUOTE_WRITE,
     changes=True,
 )
-async def post_quote(call: Call[QuoteIn, NoQuery]) -> QuoteOut:
+async def post_quote(call: Call[QuoteIn, NoQuery]) -> None:
     """Quote an RFQ.
 
     The quote is firm until it expires, is withdrawn or the RFQ ends. A new quote replaces your old one.
     """
-    return quote_out(await call.runtime.sell_side.post_quote(call.caller, _rfq_id(call), call.body.order()))
+    once = call.once_as(quote_out)
+    await call.runtime.sell_side.post_quote(call.caller, _rfq_id(call), call.body.order(), once)
 
 
 @operation(
@@ -114,12 +115,12 @@ async def post_quote(call: Call[QuoteIn, NoQuery]) -> QuoteOut:
     scope=Scope.QUOTE_WRITE,
     changes=True,
 )
-async def pass_rfq(call: Call[NoBody, NoQuery]) -> QuoteOut:
+async def pass_rfq(call: Call[NoBody, NoQuery]) -> None:
     """Decline to quote.
 
     Your active quote on the RFQ ends with it. The reply is the empty quote that records the pass.
     """
-    return quote_out(await call.runtime.sell_side.pass_rfq(call.caller, _rfq_id(call)))
+    await call.runtime.sell_side.pass_rfq(call.caller, _rfq_id(call), call.once_as(quote_out))
 
 
 @operation(
@@ -134,13 +135,13 @@ async def pass_rfq(call: Call[NoBody, NoQuery]) -> QuoteOut:
     scope=Scope.QUOTE_WRITE,
     changes=True,
 )
-async def withdraw_quote(call: Call[NoBody, NoQuery]) -> QuoteOut:
+async def withdraw_quote(call: Call[NoBody, NoQuery]) -> None:
     """Withdraw an active quote.
 
     A 409 says that it had ended before, by an accept for one.
     """
     quote_id = QuoteId(call.path_id("quote_id", ErrorCode.QUOTE_NOT_FOUND))
-    return quote_out(await call.runtime.sell_side.withdraw(call.caller, quote_id))
+    await call.runtime.sell_side.withdraw(call.caller, quote_id, call.once_as(quote_out))
 
 
 @operation(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
+from rfq_service.api.rate_limit import Gate
 from rfq_service.domain.clock import Clock
-from rfq_service.domain.history import Firm
 from rfq_service.domain.identifiers import InstrumentId
 from rfq_service.domain.instrument import Instrument
 from rfq_service.domain.market import MarketSnapshot
@@ -13,15 +14,14 @@ from rfq_service.monitoring.telemetry import Telemetry
 from rfq_service.settings import Settings
 
 if TYPE_CHECKING:  # the desks bring the numerical packages; handlers need only their types
+    from rfq_service.api.sockets import Sockets
+    from rfq_service.db.engine import Databases
     from rfq_service.desk.buy_side import BuySideDesk
+    from rfq_service.desk.identity import Identity
+    from rfq_service.desk.once import OnceDesk
+    from rfq_service.desk.reference_data import FirmDirectory
     from rfq_service.desk.sell_side import SellSideDesk
-
-
-class Keys(Protocol):
-    """Who holds an API key."""
-
-    async def firm_of(self, key: str) -> Firm | None:
-        """The firm, or ``None`` for a key that is unknown or revoked."""
+    from rfq_service.desk.stream_hub import StreamHub
 
 
 class Board(Protocol):
@@ -47,8 +47,35 @@ class Runtime(Protocol):
         """Use cases of dealers."""
 
     @property
-    def keys(self) -> Keys:
-        """Who holds which API key."""
+    def once(self) -> OnceDesk:
+        """Whether a request runs or is answered as before."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who calls: tokens issued and verified."""
+
+    @property
+    def gate(self) -> Gate:
+        """How much a caller may ask of this replica."""
+
+    @property
+    def databases(self) -> Databases:
+        """A pool for each role, for what needs no desk: administration and audit."""
+
+    @property
+    def firms(self) -> FirmDirectory:
+        """Every firm by name."""
+
+    def new_id(self, now_ns: int) -> UUID:
+        """A UUIDv7 of a UTC time in nanoseconds."""
+
+    @property
+    def stream(self) -> StreamHub:
+        """The numbered events of the connected firms."""
+
+    @property
+    def sockets(self) -> Sockets:
+        """The sockets open on this replica."""
 
     @property
     def board(self) -> Board:

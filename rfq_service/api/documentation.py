@@ -61,8 +61,8 @@ def _operation(method: str, path: str, operation: Json) -> str:
     parts.append(_table(("parameter", "in", "type"), rows))
     body = operation.get("requestBody")
     if body is not None:
-        content = body["content"]["application/json"]
-        parts.append(f"<p>Body: {_type_of(content['schema'])}</p>{_code(content['example'])}")
+        [(media_type, content)] = body["content"].items()
+        parts.append(f"<p>Body, {media_type}: {_type_of(content['schema'])}</p>{_code(content['example'])}")
     for status, reply in operation["responses"].items():
         parts.append(_prose(f"{status} {reply['description']}"))
         shown = [content for content in reply["content"].values() if "example" in content]

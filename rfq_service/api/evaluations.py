@@ -27,10 +27,10 @@ from rfq_service.domain.identity import Role, Scope
     scope=Scope.RFQ_WRITE,
     changes=True,
 )
-async def evaluate_quotes(call: Call[EvaluationIn, NoQuery]) -> RankedQuotesOut:
+async def evaluate_quotes(call: Call[EvaluationIn, NoQuery]) -> None:
     """Score quotes received elsewhere.
 
     The RFQ and its quotes in, scores and a decision out, stored before the reply like any other. Without a fresh market
     there is nothing to score against, and nothing is stored. Such quotes cannot be accepted here.
     """
-    return ranked_quotes_out(await call.runtime.buy_side.evaluate(call.caller, call.body.order()))
+    await call.runtime.buy_side.evaluate(call.caller, call.body.order(), call.once_as(ranked_quotes_out))

@@ -1,43 +1,40 @@
-"""Who is calling. Roles will be looked at here too: every protected operation passes through ``authenticate``."""
+"""Who calls, how often, and whether he may: every protected operation passes through ``admit``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
 
-from rfq_service.api.dependencies import Keys
+from rfq_service.api.dependencies import Runtime
 from rfq_service.api.parsing import Headers
 from rfq_service.domain.errors import ErrorCode, RfqError
-from rfq_service.domain.history import Firm
-
-_KEY_LENGTH_MAX = 256
+from rfq_service.domain.identity import Principal, Role, Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The authenticated caller of one request."""
+async def admit(
+    runtime: Runtime, headers: Headers, roles: Collection[Role], scope: Scope | None, reply_headers: dict[str, str]
+) -> Principal:
+    """The caller of a protected operation, counted against his key's rate.
 
-    firm: Firm
-
-
-async def authenticate(headers: Headers, keys: Keys) -> Principal:
-    """Identify the caller by ``Authorization: Bearer <key>`` or ``X-API-Key: <key>``.
+    Args:
+        runtime: who knows tokens and counts requests.
+        headers: of the request, by name in lower case.
+        roles: whose keys may call the operation.
+        scope: what the token must allow besides; ``None`` where the role is enough.
+        reply_headers: gets what the caller is told with every answer, errors included.
 
     Raises:
-        RfqError: ``UNAUTHENTICATED`` when the key is absent, given in both ways, or nobody's. It never says which.
+        RfqError: ``UNAUTHENTICATED``, ``RATE_LIMITED``, ``FORBIDDEN``; ``DATABASE_UNAVAILABLE`` when nobody can tell.
     """
-    key = _presented_key(headers)
-    firm = await keys.firm_of(key) if key and len(key) <= _KEY_LENGTH_MAX and key.isascii() else None
-    if firm is None:
-        raise RfqError(
-            ErrorCode.UNAUTHENTICATED, "a valid API key is needed: Authorization: Bearer <key>, or X-API-Key"
-        )
-    return Principal(firm)
-
-
-def _presented_key(headers: Headers) -> str:
-    bearer = headers.get("authorization", "")
-    plain = headers.get("x-api-key", "")
-    scheme, _, key = bearer.partition(" ")
-    if not bearer:
-        return plain
-    return key.strip() if scheme.lower() == "bearer" and not plain else ""
+    try:
+        principal = await runtime.identity.authenticate(headers)
+    except RfqError as error:
+        if error.code is ErrorCode.UNAUTHENTICATED and "authorization" in headers:
+            reply_headers["www-authenticate"] = 'Bearer error="invalid_token"'  # RFC 6750
+        raise
+    runtime.gate.count_request(principal.key_id, reply_headers)
+    if principal.role not in roles:
+        raise RfqError(ErrorCode.FORBIDDEN, f"not for keys with the role {principal.role}")
+    if scope is not None and scope not in principal.scopes:
+        reply_headers["www-authenticate"] = f'Bearer error="insufficient_scope", scope="{scope}"'
+        raise RfqError(ErrorCode.FORBIDDEN, f"the token lacks the scope {scope}")
+    return principal

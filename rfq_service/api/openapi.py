@@ -16,12 +16,15 @@ from typing import Any
 
 import msgspec
 
+from rfq_service.api.idempotency import KEY_LENGTH_MAX
 from rfq_service.api.operation import NoBody, Operation
-from rfq_service.api.problems import PROBLEM_MEDIA_TYPE, STATUS
+from rfq_service.api.parsing import FORM
+from rfq_service.api.problems import PROBLEM_MEDIA_TYPE, STATUS, TOKEN_PATH
 from rfq_service.api.routes import OPERATIONS
-from rfq_service.api.schemas.problem import Problem
+from rfq_service.api.schemas.problem import OAuthProblem, Problem
 from rfq_service.desk.scores import DecisionResult, QuoteScore
 from rfq_service.domain.errors import ErrorCode
+from rfq_service.domain.identity import Scope
 
 Json = dict[str, Any]
 
@@ -36,18 +39,66 @@ a dealer sees his invitations, asks for a price and quotes.
 - `*_micro_bps` and `*_ppm` are integers, 1e-6 basis points and 1e-6. Costs are positive when they hurt the client.
 - Times are RFC 3339 in UTC with nine fraction digits, durations are seconds, ids are UUIDs.
 - Unknown fields, unknown or repeated parameters and duplicate keys are errors, never ignored.
-- A 2xx to a change means that it is committed. Another firm's data is answered with 404.
+- A key's id and secret buy a token at `/v1/oauth/token` (OAuth2 client credentials); only tokens open the API.
+- Whatever changes something takes an `Idempotency-Key`: repeat a request whose reply was lost, with the same key, and
+  it takes effect once and is answered the same. A 2xx to a change means that it is committed.
+- Another firm's data is answered with 404. Every answer to a caller says in `RateLimit` what his key may still ask.
 - Errors are `application/problem+json`; program against `code`."""
 
 # What any operation of a kind can answer, besides its own problems.
-_ANY = (ErrorCode.DEADLINE_EXCEEDED, ErrorCode.OVERLOADED, ErrorCode.INTERNAL)
-_WITH_QUERY = (ErrorCode.UNKNOWN_PARAMETER, ErrorCode.REPEATED_PARAMETER, ErrorCode.INVALID_PARAMETER)
-_WITH_KEY = (ErrorCode.UNAUTHENTICATED, ErrorCode.DATABASE_UNAVAILABLE)
-_WITH_BODY = (
-    *(ErrorCode.MALFORMED_BODY, ErrorCode.DUPLICATE_KEY, ErrorCode.NESTING_TOO_DEEP, ErrorCode.NUL_BYTE),
-    *(ErrorCode.BODY_TOO_LARGE, ErrorCode.UNSUPPORTED_MEDIA_TYPE),
+_ANY = (
+    *(ErrorCode.DEADLINE_EXCEEDED, ErrorCode.OVERLOADED, ErrorCode.INTERNAL),
+    *(ErrorCode.HEADERS_TOO_LARGE, ErrorCode.REPEATED_PARAMETER),
+)
+_WITH_QUERY = (ErrorCode.UNKNOWN_PARAMETER, ErrorCode.INVALID_PARAMETER, ErrorCode.NUL_BYTE)
+_WITH_TOKEN = (
+    *(ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN, ErrorCode.RATE_LIMITED),
+    ErrorCode.DATABASE_UNAVAILABLE,
+)
+_WITH_BODY = (ErrorCode.MALFORMED_BODY, ErrorCode.BODY_TOO_LARGE, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+_WITH_JSON = (
+    *(ErrorCode.DUPLICATE_KEY, ErrorCode.NESTING_TOO_DEEP),
     *(ErrorCode.UNKNOWN_FIELD, ErrorCode.INVALID_FIELD, ErrorCode.NOT_FINITE, ErrorCode.OUT_OF_RANGE),
 )
+_WITH_CHANGE = (
+    *(ErrorCode.IDEMPOTENCY_KEY_MISSING, ErrorCode.IDEMPOTENCY_KEY_INVALID),
+    *(ErrorCode.IDEMPOTENCY_KEY_REUSED, ErrorCode.IDEMPOTENCY_IN_FLIGHT),
+)
+
+_SCOPES = {
+    Scope.RFQ_READ: "Read RFQs, quotes and scores, or the invitations and quotes of a dealer.",
+    Scope.RFQ_WRITE: "Open and cancel RFQs, have quotes scored, trade.",
+    Scope.QUOTE_WRITE: "Quote, pass and withdraw.",
+    Scope.PRICE_READ: "Ask what to quote.",
+    Scope.AUDIT_READ: "Read the firms that were granted.",
+    Scope.ADMIN: "Firms, keys and grants.",
+}
+_IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "Yours, new for every change; the same again when a request is repeated.",
+    "schema": {"type": "string", "pattern": f"^[!-~]{{1,{KEY_LENGTH_MAX}}}$"},
+    "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+}
+_REPLAYED: Json = {
+    "Idempotency-Replayed": {
+        "description": "`true` when the request had taken effect before and this is its reply again.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+_RATE_HEADERS: Json = {
+    "RateLimit-Policy": {
+        "description": "Quota `q` of the key, and the seconds `w` in which all of it comes back.",
+        "schema": {"type": "string", "examples": ['"key";q=1000;w=2']},
+    },
+    "RateLimit": {
+        "description": "Requests `r` left, and the seconds `t` until all are there again.",
+        "schema": {"type": "string", "examples": ['"key";r=999;t=1']},
+    },
+}
+_CHALLENGE: Json = {"WWW-Authenticate": {"description": "By RFC 6750.", "schema": {"type": "string"}}}
+_RETRY_AFTER: Json = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,14 +127,17 @@ def openapi_document() -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {"api_key": []}],
+        "security": [{"oauth2": []}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in OPERATIONS)],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(components.items())),
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer <API key>`"},
-                "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "oauth2": {
+                    "type": "oauth2",
+                    "description": "`Authorization: Bearer <token>`; a key's id and secret buy the token.",
+                    "flows": {"clientCredentials": {"tokenUrl": TOKEN_PATH, "scopes": _SCOPES}},
+                },
             },
         },
     }
@@ -109,9 +163,12 @@ def operation_problems(operation: Operation) -> list[ErrorCode]:
     """Every code that an operation can answer, without repetition."""
     codes = [*operation.problems, *_ANY, *_WITH_QUERY]
     if not operation.is_public:
-        codes += _WITH_KEY
+        codes += _WITH_TOKEN
     if operation.method == "POST":
         codes += _WITH_BODY
+        codes += () if operation.media_type == FORM else _WITH_JSON
+    if operation.changes:
+        codes += _WITH_CHANGE
     if "cursor" in operation.query.__struct_fields__:
         codes.append(ErrorCode.INVALID_CURSOR)
     return list(dict.fromkeys(codes))
@@ -119,7 +176,7 @@ def operation_problems(operation: Operation) -> list[ErrorCode]:
 
 def _schemas() -> tuple[dict[str, Json], dict[str, Json]]:
     """Schemas by name: those of bodies and replies, and those of query strings, which become parameters."""
-    wire: set[type] = {Problem, QuoteScore, DecisionResult}
+    wire: set[type] = {Problem, OAuthProblem, QuoteScore, DecisionResult}
     for operation in OPERATIONS:
         wire |= {operation.body} - {NoBody}
         if not isinstance(operation.returns, str):
@@ -141,14 +198,21 @@ def _operation(operation: Operation, query: Json) -> Json:
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.description,
-        "parameters": [*_path_parameters(operation, example), *_query_parameters(query, example)],
+        "parameters": [
+            *_path_parameters(operation, example),
+            *_query_parameters(query, example),
+            *([_IDEMPOTENCY_KEY] if operation.changes else []),
+        ],
         "responses": {str(operation.status): _reply(operation, example), **_problem_replies(operation)},
     }
     if operation.is_public:
         described["security"] = []
+    else:
+        described["security"] = [{"oauth2": [] if operation.scope is None else [operation.scope]}]
+        described["x-roles"] = list(operation.roles)
     if operation.body is not NoBody:
         content = {"schema": _ref(operation.body), "example": example.body}
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        described["requestBody"] = {"required": True, "content": {operation.media_type: content}}
     return described
 
 
@@ -172,7 +236,7 @@ def _path_parameters(operation: Operation, example: Example) -> list[Json]:
 def _query_parameters(query: Json, example: Example) -> list[Json]:
     parameters = []
     for name, schema in query["properties"].items():
-        parameter = {"name": name, "in": "query", "required": False, "schema": schema}
+        parameter = {"name": name, "in": "query", "required": name in query.get("required", ()), "schema": schema}
         if name in example.query:
             parameter["example"] = example.query[name]
         parameters.append(parameter)
@@ -184,23 +248,42 @@ def _reply(operation: Operation, example: Example) -> Json:
         media_type, schema = operation.returns, {"type": "string"}
     else:
         media_type, schema = "application/json", _ref(operation.returns)
-    description = HTTPStatus(operation.status).phrase
-    return {"description": description, "content": {media_type: {"schema": schema, "example": example.reply}}}
+    described: Json = {
+        "description": HTTPStatus(operation.status).phrase,
+        "content": {media_type: {"schema": schema, "example": example.reply}},
+    }
+    headers = _caller_headers(operation, operation.status) | (_REPLAYED if operation.changes else {})
+    if headers:
+        described["headers"] = headers
+    return described
+
+
+def _caller_headers(operation: Operation, status: int) -> Json:
+    """Headers of every answer to a caller who is known by then."""
+    if status == HTTPStatus.UNAUTHORIZED or (operation.is_public and operation.path != TOKEN_PATH):
+        return {}
+    return _RATE_HEADERS
 
 
 def _problem_replies(operation: Operation) -> dict[str, Json]:
     by_status: dict[int, list[ErrorCode]] = {}
     for code in operation_problems(operation):
         by_status.setdefault(int(STATUS[code]), []).append(code)
-    return {str(status): _problem_reply(status, codes) for status, codes in sorted(by_status.items())}
+    return {str(status): _problem_reply(operation, status, codes) for status, codes in sorted(by_status.items())}
 
 
-def _problem_reply(status: int, codes: list[ErrorCode]) -> Json:
+def _problem_reply(operation: Operation, status: int, codes: list[ErrorCode]) -> Json:
     listed = ", ".join(f"`{code}`" for code in codes)
+    schema = _ref(OAuthProblem if operation.path == TOKEN_PATH else Problem)
     reply: Json = {
         "description": f"{HTTPStatus(status).phrase}: {listed}",
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": _ref(Problem)}},
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}},
     }
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        reply["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    headers = dict(_caller_headers(operation, status))
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        headers |= _RETRY_AFTER
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers |= _CHALLENGE
+    if headers:
+        reply["headers"] = headers
     return reply

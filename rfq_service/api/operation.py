@@ -1,4 +1,6 @@
-"""One way in for every request: trace, deadline, key, strict parsing, use case, reply, in this order and in one place.
+"""One way in for every request: trace, deadline, bounds, caller, rate, rights, strict parsing, use case, reply.
+
+In this order and in one place.
 
 An ``Operation`` is a use-case function with what a caller must know about it. The routes and the OpenAPI document are
 both made from it, so that they cannot disagree.
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -22,13 +25,27 @@ from litestar.types import Scope as AsgiScope
 from msgspec import UNSET, UnsetType
 
 from rfq_service.api.dependencies import Runtime
-from rfq_service.api.guards import Principal, authenticate
-from rfq_service.api.parsing import Headers, headers_of, parse_body, parse_cursor, parse_path_id, parse_query, read_body
-from rfq_service.api.problems import TRACE_ID_KEY
+from rfq_service.api.guards import admit
+from rfq_service.api.idempotency import answer_once
+from rfq_service.api.parsing import (
+    FORM,
+    JSON,
+    Headers,
+    check_headers,
+    headers_of,
+    parse_body,
+    parse_cursor,
+    parse_form,
+    parse_path_id,
+    parse_query,
+    read_body,
+)
+from rfq_service.api.problems import REPLY_HEADERS_KEY, TRACE_ID_KEY
 from rfq_service.api.schemas.wire import WireIn
+from rfq_service.desk.once import Once
 from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
 from rfq_service.domain.history import Firm
-from rfq_service.domain.identity import Role, Scope
+from rfq_service.domain.identity import Principal, Role, Scope
 
 PAGE_DEFAULT = 50
 
@@ -47,20 +64,43 @@ Q = TypeVar("Q", bound=WireIn)
 
 @dataclass(slots=True)
 class Call(Generic[B, Q]):
-    """One request, read and checked."""
+    """One request, read and checked.
+
+    Attributes:
+        headers: of the request, by name in lower case.
+        reply_headers: go out with the answer, whatever it is.
+        shown_once: set where the first answer holds what is not stored; it is then sent instead of the stored one.
+        once: of a request that changes something; see ``once_as``.
+    """
 
     runtime: Runtime
     principal: Principal | None
     body: B
     query: Q
     path: Mapping[str, str]
+    headers: Headers
+    reply_headers: dict[str, str]
+    shown_once: msgspec.Struct | None = None
+    once: Once | None = None
+
+    def once_as(self, wire: Callable[[Any], msgspec.Struct]) -> Once:
+        """What makes this request take effect once; ``wire`` makes its reply of the use case's result."""
+        if self.once is None:
+            raise InvariantError("only an operation that changes something has an Idempotency-Key")
+        self.once.encode = lambda result: msgspec.json.encode(wire(result))
+        return self.once
+
+    @property
+    def identified(self) -> Principal:
+        """Who calls; every operation with roles has one."""
+        if self.principal is None:
+            raise InvariantError("a public operation has no caller")
+        return self.principal
 
     @property
     def caller(self) -> Firm:
-        """The firm that calls; only operations with a key have one."""
-        if self.principal is None:
-            raise InvariantError("a public operation has no caller")
-        return self.principal.firm
+        """The firm that calls."""
+        return self.identified.firm
 
     def path_id(self, name: str, unknown: ErrorCode) -> UUID:
         """An id from the path; raises the error ``unknown`` when it is no UUID."""
@@ -107,6 +147,7 @@ class Operation:
         roles: whose keys may call it; empty for a public operation, which needs no token.
         scope: what the token must allow besides; ``None`` where the role is enough.
         changes: whether it changes something, and so takes an ``Idempotency-Key``.
+        media_type: of its body.
     """
 
     name: str
@@ -121,6 +162,7 @@ class Operation:
     roles: tuple[Role, ...]
     scope: Scope | None
     changes: bool
+    media_type: str
     summary: str
     description: str
     run: Callable[[Call[Any, Any]], Awaitable[Any]]
@@ -147,29 +189,65 @@ class Operation:
             RfqError: for everything the caller can do wrong, and ``DEADLINE_EXCEEDED`` when it takes too long.
         """
         headers = headers_of(request.scope)
+        reply_headers: dict[str, str] = {}
+        request.scope[REPLY_HEADERS_KEY] = reply_headers  # type: ignore[literal-required]
         with runtime.telemetry.use_case(self.name, headers.get("traceparent")) as use_case:
             request.scope[TRACE_ID_KEY] = f"{use_case.trace_id:032x}"  # type: ignore[literal-required]
             deadline_s = runtime.settings.http.deadline_ms / 1_000
             try:
                 async with asyncio.timeout(deadline_s):
-                    result = await self.run(await self._read(runtime, request, headers))
+                    with self._admission(runtime):
+                        return await self._serve(runtime, request, headers, reply_headers)
             except TimeoutError:
                 detail = f"no answer within {deadline_s:g} s; look whether it took effect before you repeat it"
                 raise RfqError(ErrorCode.DEADLINE_EXCEEDED, detail) from None
-        if isinstance(result, Reply):
-            return result
-        return Reply(msgspec.json.encode(result), "application/json", self.status)
 
-    async def _read(self, runtime: Runtime, request: Request[Any, Any, Any], headers: Headers) -> Call[Any, Any]:
-        http = runtime.settings.http
-        principal = None if self.is_public else await authenticate(headers, runtime.keys)
+    def _admission(self, runtime: Runtime) -> AbstractContextManager[object]:
+        """The bound on requests at once. What has neither caller nor body is always answered: it tells of the load."""
+        if self.is_public:
+            return runtime.gate.public if self.method == "POST" else nullcontext()
+        return runtime.gate.protected
+
+    async def _serve(
+        self, runtime: Runtime, request: Request[Any, Any, Any], headers: Headers, reply_headers: dict[str, str]
+    ) -> Reply:
+        check_headers(request.scope, headers)
+        principal, content = None, b""
+        if not self.is_public:
+            principal = await admit(runtime, headers, self.roles, self.scope, reply_headers)
         body: WireIn = _NO_BODY
         if self.method == "POST":
-            content = await read_body(request.receive, headers, http.body_max_bytes)
-            if content or self.body is not NoBody:
-                body = parse_body(content, self.body, http.json_depth_max)
+            content = await read_body(request.receive, headers, runtime.settings.http.body_max_bytes, self.media_type)
+            body = self._parse(content, runtime.settings.http.json_depth_max)
         query = parse_query(request.scope["query_string"], self.query)
-        return Call(runtime, principal, body, query, request.path_params)
+        call = Call(runtime, principal, body, query, request.path_params, headers, reply_headers)
+        if self.changes:
+            return await self._change(call, request.scope["path"], content)
+        result = await self.run(call)
+        if isinstance(result, Reply):
+            reply_headers.update(result.headers)
+            return replace(result, headers=reply_headers)
+        return Reply(msgspec.json.encode(result), "application/json", self.status, reply_headers)
+
+    async def _change(self, call: Call[Any, Any], path: str, content: bytes) -> Reply:
+        """Serve a request that changes something: its reply is the one stored with the effect."""
+
+        async def run(once: Once) -> None:
+            call.once = once
+            await self.run(call)
+
+        done = await answer_once(self, call.runtime, call.identified, call.headers, path, content, run)
+        call.reply_headers.update(done.headers)
+        is_shown = call.shown_once is not None and not done.is_replay
+        body = msgspec.json.encode(call.shown_once) if is_shown else done.body
+        return Reply(body, "application/json", done.status, call.reply_headers)
+
+    def _parse(self, content: bytes, depth_max: int) -> WireIn:
+        if self.media_type == FORM:
+            return parse_form(content, self.body)
+        if content or self.body is not NoBody:
+            return parse_body(content, self.body, depth_max)
+        return _NO_BODY
 
 
 _NO_BODY = NoBody()
@@ -188,6 +266,7 @@ def operation(
     roles: tuple[Role, ...] = (),
     scope: Scope | None = None,
     changes: bool = False,
+    media_type: str = JSON,
 ) -> Callable[[Callable[[Call[B, Q]], Awaitable[Any]]], Operation]:
     """Make an operation of a use-case function; its docstring is the summary and description that callers read."""
 
@@ -206,6 +285,7 @@ def operation(
             roles=roles,
             scope=scope,
             changes=changes,
+            media_type=media_type,
             summary=summary.rstrip("."),
             description=description.strip(),
             run=run,

@@ -25,12 +25,19 @@ S = TypeVar("S", bound=msgspec.Struct)
 # By name in lower case.
 Headers = Mapping[str, str]
 
-_MEDIA_TYPE = re.compile(r"application/json\s*(;\s*charset\s*=\s*\"?utf-8\"?\s*)?", re.IGNORECASE)
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+_CHARSET = r"\s*(;\s*charset\s*=\s*\"?utf-8\"?\s*)?"
+_MEDIA_TYPES = {kind: re.compile(re.escape(kind) + _CHARSET, re.IGNORECASE) for kind in (JSON, FORM)}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CURSOR = re.compile(r"[A-Za-z0-9_-]{22}")
 _WHERE = re.compile(r"(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _FIELD_NAME = re.compile(r"Object (?P<kind>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
 _QUERY_FIELDS_MAX = 32
+_QUERY_BYTES_MAX = 8_192
+_HEADERS_MAX = 100
+_HEADERS_BYTES_MAX = 32_768
+# Headers on which we act: two of them could be read in two ways, here and by a proxy before us.
+_SINGLE_HEADERS = ("authorization", "idempotency-key", "content-length", "content-type")
 
 
 def headers_of(scope: Scope) -> Headers:
@@ -38,8 +45,25 @@ def headers_of(scope: Scope) -> Headers:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(list(scope["headers"]))}
 
 
-async def read_body(receive: Receive, headers: Headers, body_max_bytes: int) -> bytes:
-    """The whole body, which is empty or declared as JSON.
+def check_headers(scope: Scope, headers: Headers) -> None:
+    """Refuse what is too much or ambiguous.
+
+    Raises:
+        RfqError: ``HEADERS_TOO_LARGE``; ``REPEATED_PARAMETER`` for a header on which we act and that is there twice.
+    """
+    raw = list(scope["headers"])
+    if len(raw) > _HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > _HEADERS_BYTES_MAX:
+        detail = f"at most {_HEADERS_MAX} headers with {_HEADERS_BYTES_MAX} bytes in all"
+        raise RfqError(ErrorCode.HEADERS_TOO_LARGE, detail)
+    if len(raw) != len(headers):
+        names = [name for name, _ in raw]
+        for single in _SINGLE_HEADERS:
+            if names.count(single.encode()) > 1:
+                raise RfqError(ErrorCode.REPEATED_PARAMETER, "the header is given twice", single)
+
+
+async def read_body(receive: Receive, headers: Headers, body_max_bytes: int, media_type: str = JSON) -> bytes:
+    """The whole body, which is empty or declared as ``media_type``, one of ``JSON`` and ``FORM``.
 
     Raises:
         RfqError: ``UNSUPPORTED_MEDIA_TYPE``; ``BODY_TOO_LARGE`` as soon as the length, declared or seen, is too large.
@@ -62,8 +86,9 @@ async def read_body(receive: Receive, headers: Headers, body_max_bytes: int) -> 
             _refuse_size(body_max_bytes)
         chunks.append(chunk)
         more = message["more_body"]
-    if size and (not _MEDIA_TYPE.fullmatch(headers.get("content-type", "")) or "content-encoding" in headers):
-        raise RfqError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json in UTF-8, not compressed")
+    is_declared = _MEDIA_TYPES[media_type].fullmatch(headers.get("content-type", ""))
+    if size and (not is_declared or "content-encoding" in headers):
+        raise RfqError(ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"the body must be {media_type} in UTF-8, not compressed")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -182,19 +207,49 @@ def parse_query(query_string: bytes, kind: type[S]) -> S:
         raise RfqError(code, "no such parameter" if is_unknown else wrong.detail, wrong.field) from None
 
 
-def _query_pairs(query_string: bytes) -> list[tuple[str, str]]:
-    if not query_string:
-        return []
+def parse_form(body: bytes, kind: type[S]) -> S:
+    """A struct from a form (``application/x-www-form-urlencoded``); parameters it does not know are passed over.
+
+    Raises:
+        RfqError: ``MALFORMED_BODY``, ``REPEATED_PARAMETER`` or ``NUL_BYTE``; a form is right or not well-formed.
+    """
     try:
-        return parse_qsl(
-            query_string.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=_QUERY_FIELDS_MAX,
-        )
+        pairs = _pairs(body)
+    except ValueError:  # UnicodeDecodeError included
+        raise RfqError(ErrorCode.MALFORMED_BODY, "not a form in UTF-8, or too long") from None
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name in values:
+            raise RfqError(ErrorCode.REPEATED_PARAMETER, "the parameter is given twice", _printable(name))
+        values[name] = check_text(value, _printable(name))
+    known = {name: value for name, value in values.items() if name in kind.__struct_fields__}
+    try:
+        return msgspec.convert(known, kind)
+    except msgspec.ValidationError as error:
+        wrong = _validation_error(str(error))
+        raise RfqError(ErrorCode.MALFORMED_BODY, wrong.detail, wrong.field) from None
+
+
+def _query_pairs(query_string: bytes) -> list[tuple[str, str]]:
+    try:
+        return _pairs(query_string)
     except ValueError:  # UnicodeDecodeError included
         raise RfqError(ErrorCode.INVALID_PARAMETER, "the query string is malformed or too long") from None
+
+
+def _pairs(encoded: bytes) -> list[tuple[str, str]]:
+    """Names and values of a query string or form; raises ``ValueError`` when it is malformed or too long."""
+    if not encoded:
+        return []
+    if len(encoded) > _QUERY_BYTES_MAX:
+        raise ValueError("too long")
+    return parse_qsl(
+        encoded.decode("ascii"),
+        keep_blank_values=True,
+        strict_parsing=True,
+        errors="strict",
+        max_num_fields=_QUERY_FIELDS_MAX,
+    )
 
 
 def parse_path_id(text: str, unknown: ErrorCode) -> UUID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,12 +13,16 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from rfq_service.api.schemas.problem import Problem
+from rfq_service.api.schemas.problem import OAuthProblem, Problem
 from rfq_service.domain.errors import ErrorCode, RfqError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 TRACE_ID_KEY = "rfq_trace_id"
+# Headers that an answer gets whatever becomes of the request: what is left of a rate, why a token is refused.
+REPLY_HEADERS_KEY = "rfq_reply_headers"
 RETRY_AFTER_S = 1
+# Where RFC 6749 says how errors look: ours have its members too.
+TOKEN_PATH = "/v1/oauth/token"  # noqa: S105 - a path
 
 # 400: not well-formed. 422: well-formed and wrong. 409: right, but not as things stand. 503: try again.
 STATUS: Mapping[ErrorCode, HTTPStatus] = {
@@ -34,10 +39,13 @@ STATUS: Mapping[ErrorCode, HTTPStatus] = {
     ErrorCode.NUL_BYTE: HTTPStatus.BAD_REQUEST,
     ErrorCode.NOT_FINITE: HTTPStatus.UNPROCESSABLE_ENTITY,
     ErrorCode.OUT_OF_RANGE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.HEADERS_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     ErrorCode.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     ErrorCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    ErrorCode.UNSUPPORTED_GRANT_TYPE: HTTPStatus.BAD_REQUEST,
+    ErrorCode.INVALID_SCOPE: HTTPStatus.BAD_REQUEST,
     ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
     ErrorCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     ErrorCode.IDEMPOTENCY_KEY_MISSING: HTTPStatus.BAD_REQUEST,
@@ -48,6 +56,7 @@ STATUS: Mapping[ErrorCode, HTTPStatus] = {
     ErrorCode.KEY_NOT_FOUND: HTTPStatus.NOT_FOUND,
     ErrorCode.GRANT_NOT_FOUND: HTTPStatus.NOT_FOUND,
     ErrorCode.NAME_TAKEN: HTTPStatus.CONFLICT,
+    ErrorCode.GRANT_EXISTS: HTTPStatus.CONFLICT,
     ErrorCode.UNKNOWN_INSTRUMENT: HTTPStatus.UNPROCESSABLE_ENTITY,
     ErrorCode.UNKNOWN_DEALER: HTTPStatus.UNPROCESSABLE_ENTITY,
     ErrorCode.INSTRUMENT_EXPIRED: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -98,7 +107,8 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     known = _as_rfq_error(error)
     if known.code is ErrorCode.INTERNAL:
         _log.error("request failed", path=request.scope["path"], request_trace_id=trace_id, exc_info=error)
-    return _response(known, str(trace_id))
+    headers = dict(request.scope.get(REPLY_HEADERS_KEY) or {})  # type: ignore[call-overload]
+    return _response(known, str(trace_id), headers, is_oauth=request.scope["path"] == TOKEN_PATH)
 
 
 def _as_rfq_error(error: Exception) -> RfqError:
@@ -115,7 +125,17 @@ def _as_rfq_error(error: Exception) -> RfqError:
 _INTERNAL_DETAIL = "the service failed; nothing in the request explains it"
 
 
-def _response(error: RfqError, trace_id: str) -> Response[bytes]:
+# RFC 6749 §5.2; what it has no word for is the request's fault below 500 and passing above.
+_OAUTH_ERRORS: Mapping[ErrorCode, str] = {
+    ErrorCode.UNAUTHENTICATED: "invalid_client",
+    ErrorCode.UNSUPPORTED_GRANT_TYPE: "unsupported_grant_type",
+    ErrorCode.INVALID_SCOPE: "invalid_scope",
+    ErrorCode.RATE_LIMITED: "temporarily_unavailable",
+}
+_NOT_IN_DESCRIPTIONS = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+
+
+def _response(error: RfqError, trace_id: str, headers: dict[str, str], *, is_oauth: bool) -> Response[bytes]:
     status = STATUS[error.code]
     problem = Problem(
         type=f"urn:rfq:problem:{error.code.lower().replace('_', '-')}",
@@ -126,11 +146,22 @@ def _response(error: RfqError, trace_id: str) -> Response[bytes]:
         field=error.field,
         trace_id=trace_id,
     )
-    headers = {}
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        headers.setdefault("retry-after", str(RETRY_AFTER_S))
     if status is HTTPStatus.UNAUTHORIZED:
-        headers["www-authenticate"] = "Bearer"
+        headers.setdefault("www-authenticate", 'Basic realm="rfq", charset="UTF-8"' if is_oauth else "Bearer")
+    if is_oauth:
+        headers["cache-control"] = "no-store"
+        problem = _as_oauth(problem)
     return Response(
         content=msgspec.json.encode(problem), status_code=int(status), media_type=PROBLEM_MEDIA_TYPE, headers=headers
+    )
+
+
+def _as_oauth(problem: Problem) -> OAuthProblem:
+    passing = "temporarily_unavailable" if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
+    return OAuthProblem(
+        **msgspec.structs.asdict(problem),
+        error=_OAUTH_ERRORS.get(problem.code, passing),
+        error_description=_NOT_IN_DESCRIPTIONS.sub("'", problem.detail),
     )

@@ -56,13 +56,13 @@ def _rfq_id(call: Call[AcceptIn, NoQuery] | Call[NoBody, NoQuery]) -> RfqId:
     scope=Scope.RFQ_WRITE,
     changes=True,
 )
-async def open_rfq(call: Call[RfqIn, NoQuery]) -> RfqViewOut:
+async def open_rfq(call: Call[RfqIn, NoQuery]) -> None:
     """Ask dealers for quotes.
 
     Opens an RFQ of 1 to 20 legs and invites its panel. Dealers see the terms, never the limit price, the panel or each
     other. Quotes are scored as they arrive: read them at `/v1/rfqs/{rfq_id}/quotes`.
     """
-    return rfq_view_out(await call.runtime.buy_side.open_rfq(call.caller, call.body.order()))
+    await call.runtime.buy_side.open_rfq(call.caller, call.body.order(), call.once_as(rfq_view_out))
 
 
 @operation(
@@ -117,12 +117,12 @@ async def get_rfq(call: Call[NoBody, NoQuery]) -> RfqViewOut:
     scope=Scope.RFQ_WRITE,
     changes=True,
 )
-async def cancel_rfq(call: Call[NoBody, NoQuery]) -> RfqViewOut:
+async def cancel_rfq(call: Call[NoBody, NoQuery]) -> None:
     """Cancel what has not traded.
 
     Every active quote ends with it, reason `rfq_cancelled`. What has traded stays traded.
     """
-    return rfq_view_out(await call.runtime.buy_side.cancel(call.caller, _rfq_id(call)))
+    await call.runtime.buy_side.cancel(call.caller, _rfq_id(call), call.once_as(rfq_view_out))
 
 
 @operation(
@@ -162,10 +162,11 @@ async def get_ranked_quotes(call: Call[NoBody, NoQuery]) -> RankedQuotesOut:
     scope=Scope.RFQ_WRITE,
     changes=True,
 )
-async def accept_quote(call: Call[AcceptIn, NoQuery]) -> FillOut:
+async def accept_quote(call: Call[AcceptIn, NoQuery]) -> None:
     """Trade on a quote.
 
     It fills, or says why not, exactly once: of several accepts of one quote at the same time one gets the fill and the
     others a 409. The reply follows the commit.
     """
-    return fill_out(await call.runtime.buy_side.accept(call.caller, _rfq_id(call), *call.body.arguments()))
+    once = call.once_as(fill_out)
+    await call.runtime.buy_side.accept(call.caller, _rfq_id(call), *call.body.arguments(), once)

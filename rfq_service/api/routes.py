@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from rfq_service.api import dealer, evaluations, health, market, quotes, rfqs
+from rfq_service.api import administration, audit, dealer, evaluations, health, identity, market, quotes, rfqs
 from rfq_service.api.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
+    identity.issue_token,
+    identity.list_token_keys,
     market.list_instruments,
     market.get_instrument,
     market.list_board,
@@ -25,6 +27,17 @@ OPERATIONS: tuple[Operation, ...] = (
     dealer.withdraw_quote,
     dealer.list_dealer_quotes,
     dealer.price_request,
+    audit.audit_quotes,
+    audit.audit_events,
+    administration.list_firms,
+    administration.add_firm,
+    administration.list_keys,
+    administration.add_key,
+    administration.rotate_key,
+    administration.revoke_key,
+    administration.list_audit_grants,
+    administration.add_audit_grant,
+    administration.revoke_audit_grant,
     health.live,
     health.ready,
     health.metrics,

@@ -1,11 +1,13 @@
-"""The connection pool, and the one place where a failing database becomes ``DATABASE_UNAVAILABLE``."""
+"""The connection pools, one per role, and the one place where a failing database becomes an error of ours."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
-from uuid import uuid4
+from dataclasses import dataclass, fields
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import asyncpg
 from sqlalchemy import event, text
@@ -13,14 +15,34 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from rfq_service.db import roles
 from rfq_service.db.unit_of_work import UnitOfWork
-from rfq_service.domain.errors import ErrorCode, RfqError
+from rfq_service.domain.errors import ErrorCode, RfqError, require
 
 _SCHEMES = ("postgresql+asyncpg://", "postgresql://", "postgres://")
 # SQLSTATE classes that speak of the server's state and not of our statement: connection, transaction rollback
 # (deadlock, serialisation), resources, operator intervention (shutdown, cancel, time limit), system, and a lock that
-# was not to be had. 25006: a server that became a read-only standby.
-_UNAVAILABLE_SQLSTATES = ("08", "40", "53", "57", "58", "55P03", "25006")
+# was not to be had. 25006: a server that became a read-only standby. 28: the role's password is not the server's.
+_UNAVAILABLE_SQLSTATES = ("08", "28", "40", "53", "57", "58", "55P03", "25006")
+_SIDE_POOL_SIZE = 2
+_WRITER_POOL_SIZE = 3  # two group commits keep one each
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # published without types
+    """A connection whose transactions can begin with a statement, in the round trip of their BEGIN."""
+
+    __slots__ = ("after_begin",)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.after_begin = ""
+
+    async def execute(self, query: str, *arguments: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's own
+        """As asyncpg's, which sends its BEGIN through here."""
+        if self.after_begin and query.startswith("BEGIN"):
+            query += self.after_begin
+        tag: str = await super().execute(query, *arguments, timeout=timeout)
+        return tag
 
 
 class Database:
@@ -64,6 +86,7 @@ class Database:
             json_serializer=_same_text,
             json_deserializer=_same_text,
             connect_args={
+                "connection_class": _Connection,
                 "timeout": acquire_timeout_s,
                 "command_timeout": command_timeout_s,
                 "statement_cache_size": statement_cache_size,
@@ -76,35 +99,44 @@ class Database:
                 },
             },
         )
-        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self._engine.sync_engine, "checkout", _make_ready)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[UnitOfWork]:
+    async def begin(
+        self, *, firm: UUID | None = None, principal: UUID | None = None, firms: Iterable[UUID] = ()
+    ) -> AsyncIterator[UnitOfWork]:
         """One transaction. Leaving the block without ``await uow.commit()`` rolls it back.
 
+        Args:
+            firm: whose rows the role's policies let through; none but everybody's without it.
+            principal: the calling firm, where its own rows are touched beside those of ``firm``.
+            firms: for the roles that act for several firms at once.
+
         Raises:
-            RfqError: ``DATABASE_UNAVAILABLE`` when the database cannot be reached or gives up.
+            RfqError: ``DATABASE_UNAVAILABLE`` when the database cannot be reached or gives up, ``OVERLOADED`` when no
+                connection of the pool becomes free in time.
         """
         with unavailable_as_rfq_error():
             async with self._engine.connect() as connection:
+                _enter(connection, firm, principal, firms)
                 yield UnitOfWork(connection)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[UnitOfWork]:
+    async def read(self, firm: UUID | None = None, *, firms: Iterable[UUID] = ()) -> AsyncIterator[UnitOfWork]:
         """A read-only transaction in which every query sees the same moment; a reader of several tables needs that.
 
-        Raises:
-            RfqError: ``DATABASE_UNAVAILABLE`` as ``begin``.
+        ``firm`` and ``firms`` as in ``begin``, and what it raises.
         """
         with unavailable_as_rfq_error():
             async with self._engine.connect() as connection:
+                _enter(connection, firm, None, firms)
                 yield UnitOfWork(
                     await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 )
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """A bare connection of the pool, for maintenance and for the group-commit writer; fails as ``begin`` does."""
+        """A bare connection of the pool, for maintenance and for the group commit; fails as ``begin`` does."""
         with unavailable_as_rfq_error():
             async with self._engine.connect() as connection:
                 yield connection
@@ -123,18 +155,86 @@ class Database:
         await self._engine.dispose()
 
 
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """The pools of all roles (``rfq_service/db/roles.py``); a connection is made when it is first needed."""
+
+    client: Database
+    dealer: Database
+    desk: Database
+    writer: Database
+    auditor: Database
+    sequencer: Database
+    streamer: Database
+    operator: Database
+
+    @classmethod
+    def open(cls, dsn: str, secret: str = "", *, pool_size: int = 8, **options: Any) -> Databases:
+        """Pools on the database that ``dsn`` names.
+
+        Args:
+            dsn: of the database; its user is replaced by the roles.
+            secret: what the roles' passwords follow from; by default the password in ``dsn``.
+            pool_size: connections of the three roles that serve requests; the others have two or three.
+            options: as of ``Database``.
+
+        Raises:
+            RfqError: ``DATABASE_UNAVAILABLE`` when there is no secret.
+        """
+        sizes = {**dict.fromkeys((roles.CLIENT, roles.DEALER, roles.DESK), pool_size), roles.WRITER: _WRITER_POOL_SIZE}
+        return cls(
+            *(
+                Database(roles.role_dsn(dsn, role, secret), pool_size=sizes.get(role, _SIDE_POOL_SIZE), **options)
+                for role in roles.ROLES
+            )
+        )
+
+    async def ping(self) -> None:
+        """Whether every role is let in, for readiness; a pool that is merely busy is.
+
+        Raises:
+            RfqError: ``DATABASE_UNAVAILABLE``.
+        """
+        outcomes = await asyncio.gather(*(pool.ping() for pool in self._pools()), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, RfqError) and outcome.code is ErrorCode.OVERLOADED:
+                continue
+            if outcome is not None:
+                raise outcome
+
+    async def close(self) -> None:
+        """Close every connection that is not in use."""
+        await asyncio.gather(*(pool.close() for pool in self._pools()))
+
+    def _pools(self) -> list[Database]:
+        return [getattr(self, item.name) for item in fields(self)]
+
+
+def scope_statement(firm: UUID | None = None, principal: UUID | None = None, firms: Iterable[UUID] = ()) -> str:
+    """SQL that names the firms of a transaction to the row policies; it ends with the transaction.
+
+    The values are literals, so that it can travel with BEGIN: ids, never text of a caller.
+    """
+    named = {"firm": [firm] if firm else [], "principal": [principal] if principal else [], "firms": list(firms)}
+    require(all(isinstance(one, UUID) for ids in named.values() for one in ids), "firms are named by their ids")
+    calls = [f"set_config('app.{name}', '{','.join(map(str, ids))}', true)" for name, ids in named.items() if ids]
+    return f"SELECT {', '.join(calls)};" if calls else ""
+
+
 @contextmanager
 def unavailable_as_rfq_error() -> Iterator[None]:
     """Turn every failure that is the database's, not the statement's, into ``DATABASE_UNAVAILABLE``.
 
-    Statement errors (a broken constraint, a type) pass through: they are bugs of ours.
+    A pool without a free connection is ``OVERLOADED``. Statement errors (a broken constraint, a type, a row policy)
+    pass through: they are bugs of ours.
     """
     try:
         yield
+    except PoolTimeoutError as error:
+        raise RfqError(ErrorCode.OVERLOADED, "every database connection is in use; try again") from error
     except (
         OSError,
         TimeoutError,
-        PoolTimeoutError,
         asyncpg.InternalClientError,
         asyncpg.InterfaceError,
         asyncpg.PostgresError,
@@ -169,10 +269,20 @@ def _is_unavailable(error: BaseException) -> bool:
     )
 
 
-def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+def _make_ready(dbapi_connection: Any, _record: object, _proxy: object) -> None:
     """Have the pool replace a connection whose end is already known here: costs no round trip, unlike a ping."""
-    if dbapi_connection.driver_connection.is_closed():
+    connection: _Connection = dbapi_connection.driver_connection
+    if connection.is_closed():
         raise DisconnectionError
+    connection.after_begin = ""  # the last user's firm
+
+
+def _enter(connection: AsyncConnection, firm: UUID | None, principal: UUID | None, firms: Iterable[UUID]) -> None:
+    """Have every transaction of this use of the connection begin with its firms."""
+    sync_connection = connection.sync_connection
+    handle = None if sync_connection is None else sync_connection.connection.driver_connection
+    require(isinstance(handle, _Connection), "a connection of the pool is open")
+    cast("_Connection", handle).after_begin = scope_statement(firm, principal, firms)
 
 
 def _unique_statement_name() -> str:

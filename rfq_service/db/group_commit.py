@@ -1,84 +1,92 @@
-"""The hot write: evaluations that wait at the same time are committed together, each answered after its commit.
+"""The hot writes: what waits at the same time is committed together, each caller answered after the commit.
 
-Whatever has queued while the last batch was being committed becomes the next one, and commits start a few milliseconds
-apart at the least: an idle service adds no delay, a busy one commits less often. A batch is one statement on a
-connection of its own: each table is one branch of it, ``INSERT … SELECT … FROM unnest(…)``, and the statement commits
-by itself, all or nothing, in one round trip.
+Whatever has queued while the last batch was being committed becomes the next one. After a batch that held more than one
+write the next commit starts a few milliseconds later at the least: an idle service adds no delay, a busy one commits
+less often. Two queues share this: appends, which are one statement, and quotes, which lock and read their RFQs first.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from typing import Generic, TypeVar
 
 import asyncpg
-from sqlalchemy import ARRAY, Table
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rfq_service.db.append import build_append, refuses_key
 from rfq_service.db.engine import Database, unavailable_as_rfq_error
-from rfq_service.db.repositories.conversion import (
-    decision_values,
-    evaluation_values,
-    event_values,
-    leg_values,
-    quote_values,
-    rfq_values,
-)
-from rfq_service.db.tables import DecisionRow, EvaluationRow, EventRow, QuoteRow, RfqLegRow, RfqRow, table_of
+from rfq_service.db.repositories.idempotency import KeyUsedError
+from rfq_service.db.unit_of_work import UnitOfWork
+from rfq_service.domain.changes import Changes, RfqBook
 from rfq_service.domain.errors import ErrorCode, RfqError, require
-from rfq_service.domain.history import Decision, Evaluation, Event
-from rfq_service.domain.quote import Quote
-from rfq_service.domain.rfq import Rfq
+from rfq_service.domain.identifiers import FirmId, RfqId
 
-_TABLES = tuple(table_of(row) for row in (RfqRow, RfqLegRow, QuoteRow, EvaluationRow, DecisionRow, EventRow))
-# An array of arrays is flattened by unnest, so the elements of an array column travel as one text.
-_SEPARATOR = "\x1f"
+W = TypeVar("W")
+# Commits a batch and says of each write why it was refused, or ``None``.
+Commit = Callable[[AsyncConnection, Sequence[W]], Awaitable[Sequence[Exception | None]]]
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationWrite:
-    """Everything one evaluation stores, in one transaction. The RFQ has no panel: its quotes came from elsewhere."""
+class QuoteWrite:
+    """A dealer's quote on its way: ``prepare`` makes its rows of the RFQ as it stands under its lock.
 
-    rfq: Rfq
-    quotes: Sequence[Quote]
-    evaluations: Sequence[Evaluation]
-    decision: Decision
-    events: Sequence[Event]
+    ``prepare`` is called once for each try and may raise ``RfqError``: then this quote is refused and nothing of it
+    stored.
+    """
+
+    dealer_firm_id: FirmId
+    rfq_id: RfqId
+    prepare: Callable[[RfqBook], Changes]
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Generic[W]):
     """A write and the caller who waits for its commit."""
 
-    write: EvaluationWrite
+    write: W
     done: asyncio.Future[None]
 
 
-class GroupCommitWriter:
-    """Commits evaluations in batches on one connection of the pool.
+class GroupCommitWriter(Generic[W]):
+    """Commits writes in batches on one connection of the pool, which it keeps.
 
     Args:
+        commit: stores a batch, all or nothing but for the writes it refuses.
+        on_commit: called after every commit.
         batch_max: most writes in one transaction.
         queue_max: most writes waiting; beyond it the caller is refused at once.
-        spacing_s: least time between the starts of two commits. It delays nobody on an idle service; on a busy one it
-            gathers larger batches, which cost less CPU each than they add waiting.
+        spacing_s: least time between the starts of two commits when the first of them held several writes. It gathers
+            larger batches, which cost less CPU each than they add waiting.
+
+    Attributes:
+        commits: how many batches were committed.
     """
 
     def __init__(
-        self, database: Database, batch_max: int = 64, queue_max: int = 1_024, spacing_s: float = 0.003
+        self,
+        database: Database,
+        commit: Commit[W],
+        *,
+        on_commit: Callable[[], None] = lambda: None,
+        batch_max: int = 64,
+        queue_max: int = 1_024,
+        spacing_s: float = 0.003,
     ) -> None:
         self._database = database
+        self._commit_batch = commit
+        self._on_commit = on_commit
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._spacing_s = spacing_s
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Waiting[W]] = deque()
         self._has_work = asyncio.Event()
         self._is_stopping = False
         self._task: asyncio.Task[None] | None = None
+        self.commits = 0
 
     async def start(self) -> None:
         """Start the writer; it connects with the first write."""
@@ -97,17 +105,19 @@ class GroupCommitWriter:
         """How many writes wait for their batch."""
         return len(self._queue)
 
-    async def write(self, write: EvaluationWrite) -> None:
-        """Store an evaluation; returns only when it is durable.
+    async def write(self, write: W) -> None:
+        """Store a write; returns only when it is durable.
 
         Raises:
             RfqError: ``OVERLOADED`` when too many wait already, ``DATABASE_UNAVAILABLE`` when the database is away or
-                the writer is stopping. Then nothing was stored, unless the connection broke during the commit.
+                the writer is stopping. Then nothing was stored, unless the connection broke during the commit. And
+                whatever the write itself was refused for.
+            KeyUsedError: when its ``Idempotency-Key`` was used before.
         """
         if self._task is None or self._is_stopping:
             raise RfqError(ErrorCode.DATABASE_UNAVAILABLE, "the service is shutting down")
         if len(self._queue) >= self._queue_max:
-            raise RfqError(ErrorCode.OVERLOADED, "too many evaluations are waiting; try again")
+            raise RfqError(ErrorCode.OVERLOADED, "too many requests are waiting for their commit; try again")
         waiting = _Waiting(write, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._has_work.set()
@@ -117,41 +127,43 @@ class GroupCommitWriter:
         while await self._wait_for_work():
             try:
                 async with self._database.connect() as connection:
-                    raw = (await connection.get_raw_connection()).driver_connection
                     try:
-                        await self._serve(raw)
+                        await self._serve(connection)
                     finally:
                         # Closed and not given back: its settings are the writer's own.
                         await connection.invalidate()
             except Exception as error:  # noqa: BLE001 - told to everybody who waits; the writer outlives every failure
                 self._fail(self._take(len(self._queue)), error)
 
-    async def _serve(self, connection: asyncpg.Connection) -> None:
+    async def _serve(self, connection: AsyncConnection) -> None:
         """Commit batch after batch until told to stop or the connection is found closed."""
+        raw = await _driver(connection)
         if self._database.has_sessions:
             # The plan does not depend on the values, and planning anew costs more than a small batch.
-            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            await connection.execute(text("SET plan_cache_mode = force_generic_plan"))
+            await connection.commit()
         loop = asyncio.get_running_loop()
         next_commit_s = 0.0
-        while await self._wait_for_work() and not connection.is_closed():
+        while await self._wait_for_work() and not raw.is_closed():
             early_s = next_commit_s - loop.time()
             if early_s > 0:
                 await asyncio.sleep(early_s)
-            next_commit_s = loop.time() + self._spacing_s
+            started_s = loop.time()
             batch = self._take(self._batch_max)
-            if not batch:
-                continue
+            next_commit_s = started_s + self._spacing_s if len(batch) > 1 else 0.0
             try:
                 await self._commit(connection, batch)
             except RfqError as unavailable:
                 self._fail(batch, unavailable)
                 raise
 
-    async def _commit(self, connection: asyncpg.Connection, batch: Sequence[_Waiting]) -> None:
+    async def _commit(self, connection: AsyncConnection, batch: Sequence[_Waiting[W]]) -> None:
         """Commit a batch; when one of its writes is bad, commit each alone, so that only the bad one fails."""
+        if not batch:
+            return
         try:
             with unavailable_as_rfq_error():
-                await connection.execute(_STATEMENT, *_arguments([waiting.write for waiting in batch]))
+                results = await self._commit_batch(connection, [waiting.write for waiting in batch])
         except RfqError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the caller of the bad write
@@ -161,8 +173,12 @@ class GroupCommitWriter:
             for waiting in batch:
                 await self._commit(connection, [waiting])
             return
-        for waiting in batch:
-            if not waiting.done.done():
+        self.commits += 1
+        self._on_commit()
+        for waiting, refusal in zip(batch, results, strict=True):
+            if refusal is not None:
+                self._fail([waiting], refusal)
+            elif not waiting.done.done():
                 waiting.done.set_result(None)
 
     async def _wait_for_work(self) -> bool:
@@ -174,66 +190,60 @@ class GroupCommitWriter:
             await self._has_work.wait()
         return True
 
-    def _take(self, count: int) -> list[_Waiting]:
+    def _take(self, most: int) -> list[_Waiting[W]]:
         """The next writes whose callers still wait."""
-        taken = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
+        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
         return [waiting for waiting in taken if not waiting.done.done()]
 
-    def _fail(self, batch: Iterable[_Waiting], error: Exception) -> None:
+    def _fail(self, batch: Iterable[_Waiting[W]], error: Exception) -> None:
         for waiting in batch:
             if not waiting.done.done():
                 waiting.done.set_exception(error)
 
 
-def _insert(table: Table, first: int) -> str:
-    """One branch of the statement; its arguments are numbered from ``first``."""
-    arrays, values = [], []
-    for number, column in enumerate(table.columns, first):
-        type_name = column.type.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
-        if isinstance(column.type, ARRAY):
-            arrays.append(f"${number}::text[]")
-            values.append(f"string_to_array({column.name}, E'\\x1f')::{type_name}")
-        else:
-            arrays.append(f"${number}::{type_name}[]")
-            values.append(column.name)
-    names = ", ".join(column.name for column in table.columns)
-    source = f"unnest({', '.join(arrays)}) AS given({names})"
-    return f"INSERT INTO {table.name} ({names}) SELECT {', '.join(values)} FROM {source}"  # noqa: S608 - our own names
+async def commit_appends(connection: AsyncConnection, batch: Sequence[Changes]) -> Sequence[Exception | None]:
+    """Store new RFQs and evaluations: one statement, which commits by itself, in one round trip.
+
+    Raises:
+        KeyUsedError: when the ``Idempotency-Key`` of one of them was used before.
+    """
+    statement, arguments = build_append(batch, names_firms=True)
+    try:
+        await (await _driver(connection)).execute(statement, *arguments)
+    except asyncpg.UniqueViolationError as error:
+        if refuses_key(error):
+            raise KeyUsedError from None
+        raise
+    return [None] * len(batch)
 
 
-def _build_statement() -> str:
-    first, branches = 1, []
-    for table in _TABLES:
-        branches.append(_insert(table, first))
-        first += len(table.columns)
-    ahead = ", ".join(f"w{number} AS ({branch})" for number, branch in enumerate(branches[:-1]))
-    return f"WITH {ahead} {branches[-1]}"
+async def commit_quotes(connection: AsyncConnection, batch: Sequence[QuoteWrite]) -> Sequence[Exception | None]:
+    """Store quotes: lock and read their RFQs, prepare one quote after the other, store all, commit.
+
+    Quotes for one RFQ see each other in the order in which they came. Raises as ``commit_appends``.
+    """
+    refusals: list[Exception | None] = []
+    stored: list[Changes] = []
+    async with connection.begin():
+        uow = UnitOfWork(connection)
+        pairs = {(write.dealer_firm_id, write.rfq_id): None for write in batch}
+        invited = await uow.rfqs.lock_invited(list(pairs))
+        books = {book.rfq.rfq_id: book for book in invited.values()}
+        for write in batch:
+            try:
+                if (write.dealer_firm_id, write.rfq_id) not in invited:
+                    raise RfqError(ErrorCode.RFQ_NOT_FOUND, "no such RFQ")
+                changes = write.prepare(books[write.rfq_id])
+            except Exception as error:  # noqa: BLE001 - nothing of this quote has been written; the others go on
+                refusals.append(error)
+                continue
+            books[write.rfq_id] = books[write.rfq_id].after(changes)
+            stored.append(changes)
+            refusals.append(None)
+        if stored:
+            await uow.store(stored, names_firms=True)
+    return refusals
 
 
-def _arguments(writes: Sequence[EvaluationWrite]) -> list[list[Any] | tuple[Any, ...]]:
-    """The columns of all six tables, one array each, in the order of the statement."""
-    tables = (
-        [rfq_values(write.rfq, ()) for write in writes],
-        [row for write in writes for row in leg_values(write.rfq)],
-        [quote_values(quote) for write in writes for quote in write.quotes],
-        [evaluation_values(evaluation) for write in writes for evaluation in write.evaluations],
-        [decision_values(write.decision) for write in writes],
-        [event_values(event) for write in writes for event in write.events],
-    )
-    return list(chain.from_iterable(map(_columns, _TABLES, tables)))
-
-
-def _columns(table: Table, rows: Sequence[dict[str, object]]) -> list[list[Any] | tuple[Any, ...]]:
-    if not rows:
-        return [()] * len(table.columns)
-    columns: list[list[Any] | tuple[Any, ...]] = list(zip(*(row.values() for row in rows), strict=True))
-    for index in _ARRAY_COLUMNS[table.name]:
-        columns[index] = [None if value is None else _SEPARATOR.join(map(str, value)) for value in columns[index]]
-    return columns
-
-
-_STATEMENT = _build_statement()
-_ARRAY_COLUMNS = {
-    table.name: [index for index, column in enumerate(table.columns) if isinstance(column.type, ARRAY)]
-    for table in _TABLES
-}
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+    return (await connection.get_raw_connection()).driver_connection

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from rfq_service.db.engine import Database, asyncpg_url
+from rfq_service.db.roles import provision, role_secret
 from rfq_service.domain.errors import ErrorCode, RfqError
 
 T = TypeVar("T")
@@ -36,17 +37,23 @@ _PARTITION = re.compile(r"_(default|p\d{6})$")
 _ENSURE_PARTITIONS = text("SELECT ensure_partitions((now() AT TIME ZONE 'UTC')::date, :months)")
 
 
-def upgrade(dsn: str, revision: str = "head") -> None:
-    """Migrate up to ``revision`` and make the partitions of this month and the next twelve.
+def upgrade(dsn: str, revision: str = "head", secret: str = "") -> None:
+    """Provide the login roles, migrate up to ``revision`` and make the partitions of this month and the next twelve.
 
-    A role that may not make them can still use a schema that is where it should be: the owner of the tables makes them,
-    and the default partition serves meanwhile.
+    A user that may do none of it can still use a schema that is where it should be, with the roles that it needs: the
+    owner of the tables makes partitions, and the default partition serves meanwhile.
+
+    Args:
+        dsn: of the owner of the tables.
+        revision: of the schema.
+        secret: what the roles' passwords follow from; by default the password in ``dsn``.
 
     Raises:
         RfqError: ``DATABASE_UNAVAILABLE`` when the database refuses, or does not know the revision or is ahead of it.
     """
 
     def work(connection: Connection) -> None:
+        provision(connection, role_secret(dsn, secret))
         before = _revision(connection)
         command.upgrade(_config(connection), revision)
         has_function = text("SELECT to_regproc('ensure_partitions') IS NOT NULL")

@@ -10,15 +10,19 @@ import math
 import random
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from rfq_service.demo.client import Client, Refused
+from rfq_service.client import Client, Event, EventKind, Leg, Refused, Resync, Topic
+from rfq_service.client.schemas.dealer import Invitation
+from rfq_service.client.schemas.enums import ContractType, InvitationState, MarketStatus, RequestSide, Side
+from rfq_service.client.schemas.market import Statistics
+from rfq_service.client.schemas.rfq import Terms
 from rfq_service.domain.units import BPS, round_ask, round_bid
 
 AUTO = "auto"
-_POLL_S = 0.1
+_TTL_S = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,15 @@ STYLES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class LegQuote:
+    """Both prices of a leg, and its direction in the package."""
+
+    side: Side
+    bid: Decimal
+    ask: Decimal
+
+
 class SimulatedDealer:
     """Prices from the public board, as a dealer without our models would."""
 
@@ -56,48 +69,48 @@ class SimulatedDealer:
         self._style = style
         self._draws = draws
 
-    def answer(self, invitation: dict[str, Any]) -> None:
+    def answer(self, invitation: Invitation) -> None:
         """Quote or pass."""
-        rfq_id, terms = invitation["rfq_id"], invitation["terms"]
+        terms = invitation.terms
         time.sleep(self._draws.uniform(0.0, self._style.delay_s))
-        legs = [self._leg(terms, leg) for leg in terms["legs"]]
-        if self._draws.random() < self._style.pass_probability or any(leg is None for leg in legs):
-            self._client.post(f"/v1/dealer/rfqs/{rfq_id}/pass")
-            return
-        body: dict[str, Any] = {"ttl_s": "15"}
+        legs = [self._leg(terms, leg) for leg in terms.legs]
         known = [leg for leg in legs if leg is not None]
-        if terms["side"] in ("sell", "two_way"):
-            body["bid"] = {"leg_prices": [str(bid if side == "buy" else ask) for side, bid, ask in known]}
-        if terms["side"] in ("buy", "two_way"):
-            body["ask"] = {"leg_prices": [str(ask if side == "buy" else bid) for side, bid, ask in known]}
-        self._client.post(f"/v1/dealer/rfqs/{rfq_id}/quotes", body)
-
-    def _leg(self, terms: dict[str, Any], leg: dict[str, Any]) -> tuple[str, Decimal, Decimal] | None:
-        """Direction, bid and ask of a leg; ``None`` without a live market."""
-        board = self._client.get(f"/v1/board/{leg['instrument_id']}")["market"]
-        instrument = self._client.get(f"/v1/instruments/{leg['instrument_id']}")
-        figures = board.get("statistics") or {}
-        if (
-            board["status"] != "live"
-            or not figures.get("volatility_bps_sqrt_day")
-            or not figures.get("volume_per_day_notional")
-        ):
-            return None
-        mid = float(board["mid"])
-        quantity = float(Decimal(terms["quantity"]) * Decimal(leg["ratio"]) * Decimal(instrument["multiplier"]))
-        notional = quantity if instrument["contract_type"] == "inverse" else quantity * mid
-        charge_bps = self._charge_bps(figures, notional)
-        increment = Decimal(terms["price_increment"])
-        return (
-            leg["side"],
-            round_bid(mid * (1.0 - charge_bps / BPS), increment),
-            round_ask(mid * (1.0 + charge_bps / BPS), increment),
+        if self._draws.random() < self._style.pass_probability or len(known) < len(legs):
+            self._client.pass_rfq(invitation.rfq_id)
+            return
+        bid = [leg.bid if leg.side == Side.BUY else leg.ask for leg in known]
+        ask = [leg.ask if leg.side == Side.BUY else leg.bid for leg in known]
+        self._client.post_quote(
+            invitation.rfq_id,
+            bid=None if terms.side == RequestSide.BUY else bid,
+            ask=None if terms.side == RequestSide.SELL else ask,
+            ttl_s=_TTL_S,
         )
 
-    def _charge_bps(self, figures: dict[str, float], notional: float) -> float:
+    def _leg(self, terms: Terms, leg: Leg) -> LegQuote | None:
+        """His prices of a leg; ``None`` without a live market."""
+        market = self._client.get_book(leg.instrument_id).market
+        instrument = self._client.get_instrument(leg.instrument_id)
+        if market.status != MarketStatus.LIVE or market.mid is None or market.statistics is None:
+            return None
+        mid = float(market.mid)
+        quantity = float(terms.quantity * leg.ratio * instrument.multiplier)
+        notional = quantity if instrument.contract_type == ContractType.INVERSE else quantity * mid
+        charge_bps = self._charge_bps(market.statistics, notional)
+        if charge_bps is None:
+            return None
+        return LegQuote(
+            leg.side,
+            round_bid(mid * (1.0 - charge_bps / BPS), terms.price_increment),
+            round_ask(mid * (1.0 + charge_bps / BPS), terms.price_increment),
+        )
+
+    def _charge_bps(self, figures: Statistics, notional: float) -> float | None:
         style = self._style
-        impact = figures["volatility_bps_sqrt_day"] * math.sqrt(notional / figures["volume_per_day_notional"])
-        charge = style.spread_share * figures["spread_bps"] / 2.0 + style.impact_share * impact
+        if not figures.volatility_bps_sqrt_day or not figures.volume_per_day_notional or figures.spread_bps is None:
+            return None
+        impact = figures.volatility_bps_sqrt_day * math.sqrt(notional / figures.volume_per_day_notional)
+        charge = style.spread_share * figures.spread_bps / 2.0 + style.impact_share * impact
         return max(0.0, charge * (1.0 + self._draws.gauss(0.0, style.noise_share)))
 
 
@@ -107,39 +120,45 @@ class AutoDealer:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def answer(self, invitation: dict[str, Any]) -> None:
+    def answer(self, invitation: Invitation) -> None:
         """Quote or pass."""
-        rfq_id = invitation["rfq_id"]
-        price = self._client.post("/v1/dealer/price", {"rfq_id": rfq_id})
-        if price["decline_code"]:
-            self._client.post(f"/v1/dealer/rfqs/{rfq_id}/pass")
+        price = self._client.price_request(rfq_id=invitation.rfq_id)
+        if price.decline_code is not None:
+            self._client.pass_rfq(invitation.rfq_id)
             return
-        body: dict[str, Any] = {"ttl_s": "15"}
-        for side in price["sides"]:
-            body["bid" if side["side"] == "sell" else "ask"] = {"leg_prices": side["leg_prices"]}
-        self._client.post(f"/v1/dealer/rfqs/{rfq_id}/quotes", body)
+        prices = {side.side: side.leg_prices for side in price.sides}
+        self._client.post_quote(invitation.rfq_id, bid=prices.get(Side.SELL), ask=prices.get(Side.BUY), ttl_s=_TTL_S)
 
 
 def main() -> None:
-    """Poll for invitations and answer each once, until terminated."""
+    """Answer each invitation once, until terminated."""
     style, seed = sys.argv[1], int(sys.argv[2])
-    client = Client()
-    dealer = AutoDealer(client) if style == AUTO else SimulatedDealer(client, STYLES[style], random.Random(seed))  # noqa: S311
-    answered: set[str] = set()
-    while True:
-        for invitation in client.get("/v1/dealer/rfqs", state="open")["items"]:
-            if invitation["rfq_id"] not in answered:
-                answered.add(invitation["rfq_id"])
-                _answer(dealer, invitation)
-        time.sleep(_POLL_S)
+    with Client() as client:
+        dealer = AutoDealer(client) if style == AUTO else SimulatedDealer(client, STYLES[style], random.Random(seed))  # noqa: S311
+        for invitation in _invitations(client):
+            try:
+                dealer.answer(invitation)
+            except Refused as refused:
+                # the RFQ may have ended while he was thinking; whatever it is, a dealer goes on
+                print(f"dealer: {refused}", file=sys.stderr, flush=True)
 
 
-def _answer(dealer: SimulatedDealer | AutoDealer, invitation: dict[str, Any]) -> None:
-    try:
-        dealer.answer(invitation)
-    except Refused as refused:
-        # the RFQ may have ended while he was thinking; whatever it is, a dealer goes on
-        print(f"dealer: {refused}", file=sys.stderr, flush=True)
+def _invitations(client: Client) -> Iterator[Invitation]:
+    """Each invitation once: those that are open, then every one as it comes."""
+    seen = set()
+    with client.stream([Topic.RFQS]) as stream:
+        waiting = list(client.each_invitation(state=InvitationState.OPEN))
+        while True:
+            for invitation in waiting:
+                if invitation.rfq_id not in seen:
+                    seen.add(invitation.rfq_id)
+                    yield invitation
+            item = next(stream)
+            waiting = []
+            if isinstance(item, Event) and item.kind == EventKind.INVITATION_SENT and item.rfq_id is not None:
+                waiting = [client.get_invitation(item.rfq_id)]
+            elif isinstance(item, Resync):
+                waiting = list(client.each_invitation(state=InvitationState.OPEN))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,18 +12,20 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rfq_service import administration
 from rfq_service.bootstrap import SIMULATED, choose_market
+from rfq_service.client import Client, Policy, RfqServiceError
+from rfq_service.client.settings import CLIENT_ID_VARIABLE, CLIENT_SECRET_VARIABLE, URL_VARIABLE
+from rfq_service.client.tokens import TOKEN_PATH
+from rfq_service.client.values import decode
 from rfq_service.db import migrate
 from rfq_service.db.unit_of_work import UnitOfWork
-from rfq_service.demo.client import KEY_VARIABLE, URL_VARIABLE
 from rfq_service.demo.dealer import AUTO, STYLES
+from rfq_service.demo.desk import Report
 from rfq_service.demo.report import build_table
 from rfq_service.domain.identifiers import ApiKeyId
 from rfq_service.domain.market import ClockSource
@@ -35,6 +38,10 @@ _SEED = 7
 _START_TIMEOUT_S = 90.0
 _DESK = "demo-desk"
 _STEPS = 4
+
+
+# Client id and secret.
+Key = tuple[ApiKeyId, str]
 
 
 class DemoError(OSError):
@@ -50,7 +57,7 @@ def run_demo(settings: Settings) -> int:
     _say_what_is_played(console, recordings)
     log_dir = settings.database.data_dir / "demo"
     log_dir.mkdir(parents=True, exist_ok=True)
-    reports: list[dict[str, Any]] = []
+    reports: list[Report] = []
     with _progress(console) as progress, ExitStack() as stack:
         task = progress.add_task("PostgreSQL", total=_STEPS + _RFQS)
 
@@ -62,15 +69,16 @@ def run_demo(settings: Settings) -> int:
 
         dsn = stack.enter_context(administration.open_postgres(settings))
         step("schema")
-        migrate.upgrade(dsn)
+        migrate.upgrade(dsn, secret=settings.database.role_secret)
         step("firms and keys")
         keys = stack.enter_context(_keys(settings, dsn))
         step("service and market")
-        url = stack.enter_context(_service(dsn, _source_of(recordings, source), log_dir / "service.log"))
+        played = _source_of(recordings, source)
+        url = stack.enter_context(_service(dsn, played, keys[_DESK], log_dir / "service.log"))
         step("dealers and desk")
         for name, style in _dealers():
             command = ["-m", "rfq_service.demo.dealer", style, str(_SEED)]
-            stack.enter_context(_client(command, url, keys[name], log_dir / f"{name}.log"))
+            stack.enter_context(_party(command, url, keys[name], log_dir / f"{name}.log"))
         for report in _desk(url, keys[_DESK], log_dir / "desk.log"):
             reports.append(report)
             step(f"RFQ {len(reports)} of {_RFQS}")
@@ -102,8 +110,14 @@ def _say_what_next(console: Console, settings: Settings, log_dir: Path) -> None:
     console.print(f"Everything is stopped. The history is kept in {where}, the logs in {log_dir}.")
     console.print("Next: [bold]make serve[/bold] keeps the service up;")
     console.print(f"  API {base}/v1, documentation {base}/docs, OpenAPI {base}/openapi.json, metrics {base}/metrics")
-    console.print(f"  [bold].venv/bin/rfq key add {_DESK}[/bold] makes a key to look at this history:")
-    console.print(f"  curl -H 'Authorization: Bearer KEY' '{base}/v1/quotes?limit=5'")
+    console.print("To look at this history: make a key, buy a token with it, ask.")
+    for line in (
+        f'eval "$(.venv/bin/rfq key add {_DESK})"',
+        f"TOKEN=$(curl -su $client_id:$client_secret -d grant_type=client_credentials {base}{TOKEN_PATH} \\",
+        "        | cut -d'\"' -f4)",
+        f"curl -H \"Authorization: Bearer $TOKEN\" '{base}/v1/quotes?limit=5'",
+    ):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def _dealers() -> list[tuple[str, str]]:
@@ -112,11 +126,11 @@ def _dealers() -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _keys(settings: Settings, dsn: str) -> Iterator[dict[str, str]]:
+def _keys(settings: Settings, dsn: str) -> Iterator[dict[str, Key]]:
     """A fresh key for every demo firm, revoked at the end; firms of an earlier demo are used again."""
     dealers = [name for name, _ in _dealers()]
 
-    async def issue(uow: UnitOfWork) -> dict[str, tuple[ApiKeyId, str]]:
+    async def issue(uow: UnitOfWork) -> dict[str, Key]:
         known = await uow.firms.by_name([_DESK, *dealers])
         for name in (_DESK, *dealers):
             if name not in known:
@@ -130,27 +144,32 @@ def _keys(settings: Settings, dsn: str) -> Iterator[dict[str, str]]:
             await administration.drop_key(uow, key_id)
 
     try:
-        yield {name: key for name, (_, key) in issued.items()}
+        yield issued
     finally:
         administration.in_transaction(settings, revoke, dsn)
 
 
 @contextmanager
-def _service(dsn: str, source: str, log: Path) -> Iterator[str]:
+def _service(dsn: str, source: str, key: Key, log: Path) -> Iterator[str]:
     """``rfq serve`` in a process of its own; yields its address once it is ready."""
     environment = {**os.environ, "RFQ_DATABASE_URL": dsn, "RFQ_HTTP_PORT": "0", "RFQ_MARKET_SOURCE": source}
     # its log says where it listens
     environment |= {"RFQ_TELEMETRY_LOG_JSON": "true", "RFQ_TELEMETRY_LOG_LEVEL": "INFO"}
     with _process(["-m", "rfq_service", "serve"], environment, log) as process:
         url = _wait_for_url(process, log)
-        _wait_until_ready(process, url, log)
+        _wait_until_ready(process, url, key, log)
         yield url
 
 
 @contextmanager
-def _client(command: list[str], url: str, key: str, log: Path) -> Iterator[None]:
-    with _process(command, {**os.environ, URL_VARIABLE: url, KEY_VARIABLE: key}, log):
+def _party(command: list[str], url: str, key: Key, log: Path) -> Iterator[None]:
+    with _process(command, _environment(url, key), log):
         yield
+
+
+def _environment(url: str, key: Key) -> dict[str, str]:
+    key_id, secret = key
+    return {**os.environ, URL_VARIABLE: url, CLIENT_ID_VARIABLE: str(key_id), CLIENT_SECRET_VARIABLE: secret}
 
 
 @contextmanager
@@ -163,16 +182,15 @@ def _process(command: list[str], environment: dict[str, str], log: Path) -> Iter
             _stop(process)
 
 
-def _desk(url: str, key: str, log: Path) -> Iterator[dict[str, Any]]:
+def _desk(url: str, key: Key, log: Path) -> Iterator[Report]:
     """The desk's reports as they come."""
     command = [sys.executable, "-m", "rfq_service.demo.desk", str(_RFQS), str(_SEED)]
-    environment = {**os.environ, URL_VARIABLE: url, KEY_VARIABLE: key}
     with log.open("wb") as errors:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors)
+        process = subprocess.Popen(command, env=_environment(url, key), stdout=subprocess.PIPE, stderr=errors)
         try:
             if process.stdout is not None:
                 for line in process.stdout:
-                    yield json.loads(line)
+                    yield decode(line, Report)
             if process.wait() != 0:
                 raise DemoError(f"the desk stopped early, see {log}: {_last_line(log)}")
         finally:
@@ -189,15 +207,14 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
     raise DemoError(f"the service did not start, see {log}: {_last_line(log)}")
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, key: Key, log: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health/ready", timeout=5.0).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
+    with Client(url, str(key[0]), key[1], policy=Policy(deadline_s=5.0)) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(RfqServiceError):
+                if client.ready().status == "ok":
+                    return
+            time.sleep(0.05)
     raise DemoError(f"the service did not become ready, see {log}: {_last_line(log)}")
 
 

@@ -1,4 +1,7 @@
-"""The buy side's use cases: open an RFQ, see it scored, decide; or have quotes from elsewhere scored."""
+"""The buy side's use cases: open an RFQ, see it scored, decide; or have quotes from elsewhere scored.
+
+Each that changes something takes a ``Once`` and stores the reply it makes with the effect.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,20 @@ from decimal import Decimal
 from uuid import UUID
 
 from quote_eval.inputs import LegMarket
-from rfq_service.db.group_commit import EvaluationWrite, GroupCommitWriter
+from rfq_service.db.group_commit import GroupCommitWriter
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.desk import endings
+from rfq_service.desk.once import Once, claim
 from rfq_service.desk.orders import EvaluateOrder, RankedQuotes, RfqOrder, RfqView
 from rfq_service.desk.ports import DeskContext
+from rfq_service.desk.reference_data import FirmDirectory
 from rfq_service.desk.scores import quote_ranks, stored_ranks
 from rfq_service.desk.scoring import Scorer, Scoring
-from rfq_service.desk.terms import (
-    active_at,
-    bounded_life_ns,
-    build_event,
-    build_quote,
-    build_rfq,
-    build_terms,
-)
+from rfq_service.desk.terms import bounded_life_ns, build_event, build_quote, build_rfq, build_terms
+from rfq_service.domain.changes import Changes, RfqBook
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.history import (
+    Audience,
     Event,
     EventKind,
     Firm,
@@ -43,12 +43,15 @@ from rfq_service.domain.units import Side
 class BuySideDesk:
     """One method per use case; each commits before it returns."""
 
-    def __init__(self, context: DeskContext, scorer: Scorer, writer: GroupCommitWriter) -> None:
+    def __init__(
+        self, context: DeskContext, scorer: Scorer, writer: GroupCommitWriter[Changes], firms: FirmDirectory
+    ) -> None:
         self._context = context
         self._scorer = scorer
         self._writer = writer
+        self._firms = firms
 
-    async def open_rfq(self, caller: Firm, order: RfqOrder) -> RfqView:
+    async def open_rfq(self, caller: Firm, order: RfqOrder, once: Once) -> RfqView:
         """Open an RFQ and invite its panel.
 
         Raises:
@@ -58,62 +61,75 @@ class BuySideDesk:
         now_ns = context.clock.now_ns()
         terms = build_terms(order, context.instruments(), context.rfq_life, now_ns)
         rfq = build_rfq(order, terms, RfqId(context.new_id(now_ns)), caller.firm_id, RfqState.OPEN)
-        async with context.database.begin() as uow:
-            panel = await self._choose_panel(uow, caller, order)
-            invitations = [self._invitation(rfq, caller, dealer, now_ns) for dealer in panel]
-            await uow.rfqs.add(rfq, invitations)
-            await uow.events.add(*self._opening_events(rfq, invitations, now_ns))
-            await uow.commit()
-        return RfqView(rfq=rfq, panel=tuple(dealer.name for dealer in panel), fills=())
+        panel = await self._choose_panel(caller, order)
+        invitations = [self._invitation(rfq, caller, dealer, now_ns) for dealer in panel]
+        view = RfqView(rfq=rfq, panel=tuple(dealer.name for dealer in panel), fills=())
+        changes = Changes(
+            client_firm_id=caller.firm_id,
+            new_rfq=rfq,
+            panel=[dealer.firm_id for dealer in panel],
+            invitations=invitations,
+            events=self._opening_events(rfq, invitations, now_ns),
+            record=once.record(view, now_ns),
+        )
+        await self._writer.write(changes)
+        return view
 
     async def rfq(self, caller: Firm, rfq_id: RfqId) -> RfqView:
         """One of the caller's RFQs; raises ``RFQ_NOT_FOUND``."""
-        async with self._context.database.read() as uow:
+        async with self._context.database.client.read(caller.firm_id) as uow:
             return await self._view(uow, caller, await _own_rfq(uow, caller, rfq_id))
 
     async def rfqs(self, caller: Firm, state: RfqState | None, cursor: UUID | None, limit: int) -> Page[Rfq]:
         """The caller's RFQs, newest first."""
-        async with self._context.database.read() as uow:
-            return await uow.rfqs.list(caller.firm_id, state=state, cursor=cursor, limit=limit)
+        async with self._context.database.client.read(caller.firm_id) as uow:
+            return await uow.rfqs.list_of(caller.firm_id, state=state, cursor=cursor, limit=limit)
 
-    async def cancel(self, caller: Firm, rfq_id: RfqId) -> RfqView:
+    async def cancel(self, caller: Firm, rfq_id: RfqId, once: Once) -> RfqView:
         """Cancel what has not traded; every quote still active ends.
 
         Raises:
             RfqError: ``RFQ_NOT_FOUND``, ``RFQ_NOT_OPEN`` or ``RFQ_EXPIRED``.
         """
         context = self._context
-        async with context.database.begin() as uow:
-            rfq = await _own_rfq(uow, caller, rfq_id, lock=True)
+        async with (
+            context.turns.at(rfq_id),
+            context.database.desk.begin(firm=caller.firm_id, principal=caller.firm_id) as uow,
+        ):
+            book = await _lock_own_rfq(uow, caller, rfq_id, once)
             now_ns = context.clock.now_ns()
-            rfq.check_quotable(now_ns)
-            cancelled = rfq.apply(RfqEvent.CANCEL)
-            await endings.end_rfq(context, uow, cancelled, now_ns)
+            book.rfq.check_quotable(now_ns)
+            cancelled = book.rfq.apply(RfqEvent.CANCEL)
+            changes = Changes(caller.firm_id)
+            endings.end_rfq(context, changes, book, cancelled, now_ns)
             view = await self._view(uow, caller, cancelled)
+            changes.record = once.record(view, now_ns)
+            await uow.store([changes])
             await uow.commit()
+        context.on_commit()
         return view
 
     async def ranked_quotes(self, caller: Firm, rfq_id: RfqId) -> RankedQuotes:
         """Every quote on the caller's RFQ with its score, and the latest decision. Reading never scores again."""
-        async with self._context.database.read() as uow:
+        async with self._context.database.client.read(caller.firm_id) as uow:
             rfq = await _own_rfq(uow, caller, rfq_id)
             quotes = await uow.quotes.for_rfq(caller.firm_id, rfq_id)
             evaluations = await uow.quotes.evaluations(caller.firm_id, rfq_id)
             decision = await uow.quotes.latest_decision(caller.firm_id, rfq_id)
         now_ns = self._context.clock.now_ns()
         ranks = {} if decision is None else stored_ranks(decision)
-        active = {quote.quote_id for quote in active_at(quotes, now_ns)}
+        book = RfqBook(rfq, (), tuple(quotes))
+        active = {quote.quote_id for quote in book.active_at(now_ns)}
         return RankedQuotes(
             rfq=rfq,
             quotes=_best_first(quotes, ranks),
             evaluations=tuple(evaluations),
             decision=decision,
-            # One is missing where two replicas' clocks disagree: the decision that looks newest was not the last.
             is_current=decision is not None and ranks.keys() == active,
         )
 
     async def accept(
-        self, caller: Firm, rfq_id: RfqId, quote_id: QuoteId, side: Side | None, quantity: Decimal | None
+        self, caller: Firm, rfq_id: RfqId, quote_id: QuoteId, side: Side | None, quantity: Decimal | None, once: Once
     ) -> Fill:
         """Trade on a quote, exactly once. ``side`` is needed on a two-way RFQ; ``quantity`` defaults to all there is.
 
@@ -121,29 +137,39 @@ class BuySideDesk:
             RfqError: why it cannot trade; then nothing has changed.
         """
         context = self._context
-        async with context.database.begin() as uow:
-            rfq = await _own_rfq(uow, caller, rfq_id, lock=True)
-            quotes = await uow.quotes.for_rfq(caller.firm_id, rfq_id)
-            quote = next((quote for quote in quotes if quote.quote_id == quote_id), None)
+        async with (
+            context.turns.at(rfq_id),
+            context.database.desk.begin(firm=caller.firm_id, principal=caller.firm_id) as uow,
+        ):
+            book = await _lock_own_rfq(uow, caller, rfq_id, once)
+            quote = next((quote for quote in book.quotes if quote.quote_id == quote_id), None)
             if quote is None:
                 raise RfqError(ErrorCode.QUOTE_NOT_FOUND, "no such quote on this RFQ", "quote_id")
             now_ns = context.clock.now_ns()
-            fill = self._fill(rfq, quote, side, quantity, now_ns)
-            filled = rfq.fill(fill.quantity)
-            hit = QuoteEnd(quote_id, QuoteState.ACCEPTED, QuoteEndReason.HIT, now_ns)
-            await endings.end_quote(context, uow, quote, hit)
-            await uow.quotes.add_fill(fill, filled.terms)
-            await uow.events.add(self._fill_event(fill))
-            if filled.state is RfqState.FILLED:
-                await endings.end_rfq(context, uow, filled, now_ns, fill=fill)
-            else:
-                await uow.rfqs.save(filled)
-                rest = [other for other in active_at(quotes, now_ns) if other.quote_id != quote_id]
-                await self.on_quotes_changed(uow, filled, rest, None)
+            fill = self._fill(book.rfq, quote, side, quantity, now_ns)
+            changes = self._trade(book, quote, fill, now_ns)
+            changes.record = once.record(fill, now_ns)
+            await uow.store([changes])
             await uow.commit()
+        context.on_commit()
         return fill
 
-    async def evaluate(self, caller: Firm, order: EvaluateOrder) -> RankedQuotes:
+    def _trade(self, book: RfqBook, quote: Quote, fill: Fill, now_ns: int) -> Changes:
+        """A fill with all that follows from it."""
+        filled = book.rfq.fill(fill.quantity)
+        changes = Changes(filled.client_firm_id)
+        hit = QuoteEnd(quote.quote_id, QuoteState.ACCEPTED, QuoteEndReason.HIT, now_ns)
+        endings.end_quote(self._context, changes, quote, hit)
+        changes.fills.append((fill, filled.terms))
+        changes.events.append(self._fill_event(fill))
+        if filled.state is RfqState.FILLED:
+            endings.end_rfq(self._context, changes, book, filled, now_ns, fill=fill)
+        else:
+            changes.saved_rfq = filled
+            self.on_quotes_changed(changes, book, None, now_ns)
+        return changes
+
+    async def evaluate(self, caller: Firm, order: EvaluateOrder, once: Once) -> RankedQuotes:
         """Score quotes received on other platforms; stored like any other, answered after the commit.
 
         Raises:
@@ -171,42 +197,55 @@ class BuySideDesk:
             EventKind.RFQ_EVALUATED,
             context.new_id(now_ns),
             now_ns,
-            {"decision_id": scoring.decision.decision_id, "quotes": [quote.quote_id for quote in quotes]},
+            {**_decided(scoring), "quotes": [quote.quote_id for quote in quotes]},
+            Audience.CLIENT,
             client=caller.firm_id,
             rfq_id=rfq.rfq_id,
         )
-        await self._writer.write(EvaluationWrite(rfq, quotes, scoring.evaluations, scoring.decision, [event]))
-        ranked = _best_first(quotes, quote_ranks(scoring.weighed))
-        return RankedQuotes(rfq, ranked, tuple(scoring.evaluations), scoring.decision, is_current=True)
+        best_first = _best_first(quotes, quote_ranks(scoring.weighed))
+        ranked = RankedQuotes(rfq, best_first, tuple(scoring.evaluations), scoring.decision, is_current=True)
+        changes = Changes(
+            client_firm_id=caller.firm_id,
+            new_rfq=rfq,
+            quotes=quotes,
+            evaluations=scoring.evaluations,
+            decisions=[scoring.decision],
+            events=[event],
+            record=once.record(ranked, now_ns),
+        )
+        await self._writer.write(changes)
+        return ranked
 
     async def quote_history(
         self, caller: Firm, wanted: QuoteFilter, cursor: UUID | None, limit: int
     ) -> Page[QuoteRecord]:
         """The quotes the caller has received, newest first, each with its score."""
-        async with self._context.database.read() as uow:
+        async with self._context.database.client.read(caller.firm_id) as uow:
             return await uow.quotes.history(caller.firm_id, wanted, cursor=cursor, limit=limit)
 
-    async def on_quotes_changed(self, uow: UnitOfWork, rfq: Rfq, active: Sequence[Quote], new: Quote | None) -> None:
-        """Score ``new`` and decide again over the ``active`` quotes, in the transaction that changes them."""
-        now_ns = self._context.clock.now_ns()
-        answered = {quote.dealer_firm_id for quote in await uow.quotes.for_rfq(rfq.client_firm_id, rfq.rfq_id)}
-        pending = len(set(await uow.rfqs.invited(rfq.rfq_id)) - answered)
-        scoring = self._scorer.score(rfq, active, [] if new is None else [new], now_ns, pending_dealers=pending)
-        await self._store(uow, rfq, scoring, now_ns)
-
-    async def _store(self, uow: UnitOfWork, rfq: Rfq, scoring: Scoring, now_ns: int) -> None:
-        await uow.quotes.add_decision(scoring.decision)
-        await uow.quotes.add_evaluations(scoring.evaluations)
-        decision = scoring.decision
-        payload = {"action": decision.action, "decision_id": decision.decision_id, "quote_id": decision.quote_id}
-        await uow.events.add(
+    def on_quotes_changed(self, changes: Changes, book: RfqBook, new: Quote | None, now_ns: int) -> None:
+        """Score ``new`` and decide again over the quotes that ``changes`` leave live; its rows go into ``changes``."""
+        book = book.after(changes)
+        answered = {quote.dealer_firm_id for quote in book.quotes}
+        scoring = self._scorer.score(
+            book.rfq,
+            book.active_at(now_ns),
+            [] if new is None else [new],
+            now_ns,
+            number=book.change_count,
+            pending_dealers=len(set(book.panel) - answered),
+        )
+        changes.evaluations += scoring.evaluations
+        changes.decisions.append(scoring.decision)
+        changes.events.append(
             build_event(
                 EventKind.DECISION_MADE,
                 self._context.new_id(now_ns),
                 now_ns,
-                payload,
-                client=rfq.client_firm_id,
-                rfq_id=rfq.rfq_id,
+                _decided(scoring),
+                Audience.CLIENT,
+                client=book.rfq.client_firm_id,
+                rfq_id=book.rfq.rfq_id,
             )
         )
 
@@ -239,11 +278,11 @@ class BuySideDesk:
         fills = await uow.quotes.fills(caller.firm_id, rfq.rfq_id)
         return RfqView(rfq=rfq, panel=tuple(panel), fills=tuple(fills))
 
-    async def _choose_panel(self, uow: UnitOfWork, caller: Firm, order: RfqOrder) -> list[Firm]:
+    async def _choose_panel(self, caller: Firm, order: RfqOrder) -> list[Firm]:
         if order.panel:
-            panel = await _named_dealers(uow, order.panel)
+            panel = await _named_dealers(self._firms, order.panel)
         else:
-            panel = [firm for firm in await uow.firms.list() if firm.is_dealer and firm.firm_id != caller.firm_id]
+            panel = [firm for firm in await self._firms.dealers() if firm.firm_id != caller.firm_id]
         if not panel:
             raise RfqError(ErrorCode.PANEL_TOO_SMALL, "there is no dealer to ask", "panel")
         if caller.firm_id in {dealer.firm_id for dealer in panel}:
@@ -277,16 +316,18 @@ class BuySideDesk:
             new_id(now_ns),
             now_ns,
             {**payload, "panel": len(invitations)},
+            Audience.CLIENT,
             client=rfq.client_firm_id,
             rfq_id=rfq.rfq_id,
         )
-        # the invitation's event names the dealer alone: an anonymous client stays so
         return [opened] + [
             build_event(
                 EventKind.INVITATION_SENT,
                 new_id(now_ns),
                 now_ns,
                 payload,
+                Audience.DEALER,
+                client=rfq.client_firm_id,
                 dealer=invitation.dealer_firm_id,
                 rfq_id=rfq.rfq_id,
             )
@@ -300,6 +341,7 @@ class BuySideDesk:
             self._context.new_id(fill.filled_at_ns),
             fill.filled_at_ns,
             payload,
+            Audience.BOTH,
             client=fill.client_firm_id,
             dealer=fill.dealer_firm_id,
             rfq_id=fill.rfq_id,
@@ -307,15 +349,37 @@ class BuySideDesk:
         )
 
 
-async def _own_rfq(uow: UnitOfWork, caller: Firm, rfq_id: RfqId, *, lock: bool = False) -> Rfq:
-    rfq = await uow.rfqs.get(caller.firm_id, rfq_id, lock=lock)
+async def _own_rfq(uow: UnitOfWork, caller: Firm, rfq_id: RfqId) -> Rfq:
+    rfq = await uow.rfqs.get(caller.firm_id, rfq_id)
     if rfq is None:
         raise RfqError(ErrorCode.RFQ_NOT_FOUND, "no such RFQ")
     return rfq
 
 
-async def _named_dealers(uow: UnitOfWork, names: Sequence[str]) -> list[Firm]:
-    known = await uow.firms.by_name(names)
+async def _lock_own_rfq(uow: UnitOfWork, caller: Firm, rfq_id: RfqId, once: Once) -> RfqBook:
+    """The caller's RFQ, which nobody else changes until the transaction ends; before anything is written."""
+    await claim(uow, once)
+    await uow.rfqs.lock(rfq_id)
+    book = await uow.rfqs.book(caller.firm_id, rfq_id)
+    if book is None:
+        raise RfqError(ErrorCode.RFQ_NOT_FOUND, "no such RFQ")
+    return book
+
+
+def _decided(scoring: Scoring) -> dict[str, object]:
+    """What a subscriber is told of a decision: all that he needs to act, with how every live quote stood."""
+    decision = scoring.decision
+    return {
+        "action": decision.action,
+        "decision_id": decision.decision_id,
+        "number": decision.number,
+        "quote_id": decision.quote_id,
+        "scores": scoring.weighed,
+    }
+
+
+async def _named_dealers(firms: FirmDirectory, names: Sequence[str]) -> list[Firm]:
+    known = await firms.named(names)
     panel: dict[FirmId, Firm] = {}
     for index, name in enumerate(names):
         dealer = known.get(name)

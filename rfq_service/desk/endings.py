@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.desk.ports import DeskContext
-from rfq_service.desk.terms import active_at, build_event
-from rfq_service.domain.history import EventKind, InvitationOutcome, InvitationState, QuoteEnd
+from rfq_service.desk.terms import build_event
+from rfq_service.domain.changes import Changes, RfqBook
+from rfq_service.domain.errors import require
+from rfq_service.domain.history import Audience, EventKind, InvitationOutcome, InvitationState, QuoteEnd
 from rfq_service.domain.identifiers import FirmId
 from rfq_service.domain.measures import price_gap_bps
 from rfq_service.domain.quote import Fill, Quote, QuoteEndReason, QuoteState
@@ -36,63 +37,55 @@ _OUTCOME_OF_REASON = {
 }
 
 
-async def end_rfq(context: DeskContext, uow: UnitOfWork, rfq: Rfq, now_ns: int, *, fill: Fill | None = None) -> None:
-    """Write the end of an RFQ that has just reached a final state: its row, its quotes, its invitations, its events.
+def end_rfq(
+    context: DeskContext, changes: Changes, book: RfqBook, rfq: Rfq, now_ns: int, *, fill: Fill | None = None
+) -> None:
+    """Add the end of an RFQ that reaches a final state: its row, its quotes, its invitations, its events.
 
-    ``fill`` is the trade that filled it; the losers then learn who was cover and who was done away.
-    The caller holds the lock on the RFQ's row.
+    ``book`` is how it stood before ``changes``. ``fill`` is the trade that filled it; the losers then learn who was
+    cover and who was done away.
     """
     kind, invitation_state, quote_state, reason = _HOW[rfq.state]
-    await uow.rfqs.save(rfq)
-    quotes = await uow.quotes.for_rfq(rfq.client_firm_id, rfq.rfq_id)
-    losers = active_at(quotes, now_ns)
-    cover = _cover(losers, fill)
-    ended = {quote.quote_id: quote for quote in quotes}
-    for quote in quotes:
+    book = book.after(changes)
+    cover = _cover(book.active_at(now_ns), fill)
+    for quote in book.quotes:
         if quote.end_reason is None:
             end = QuoteEnd(quote.quote_id, quote_state, reason, now_ns)
             if quote.valid_until_ns <= now_ns and quote.valid_until_ns < rfq.terms.expires_at_ns:
                 end = QuoteEnd(quote.quote_id, QuoteState.EXPIRED, QuoteEndReason.TTL_ELAPSED, now_ns)
             elif quote is cover:
                 end = replace(end, reason=QuoteEndReason.COVER)
-            if await end_quote(context, uow, quote, end, may_have_ended=True):
-                ended[quote.quote_id] = replace(quote, state=end.state, end_reason=end.reason)
-    outcomes = _outcomes(list(ended.values()), rfq.state)
+            end_quote(context, changes, quote, end)
+    ended = {end.quote_id: end.reason for _, end in changes.ends}
+    quotes = [replace(quote, end_reason=ended.get(quote.quote_id, quote.end_reason)) for quote in book.quotes]
+    outcomes = _outcomes(quotes, rfq.state)
     distance = None if cover is None or fill is None else _cover_distance_micro_bps(rfq, cover, fill)
-    await uow.rfqs.close_invitations(
-        rfq.rfq_id,
-        invitation_state,
-        {
-            dealer: (outcome, distance if outcome is InvitationOutcome.COVER else None)
-            for dealer, outcome in outcomes.items()
-        },
-    )
-    await _add_closing_events(context, uow, rfq, kind, outcomes, distance, now_ns)
+    changes.saved_rfq = rfq
+    changes.invitation_state = invitation_state
+    changes.outcomes = {
+        dealer: (outcome, distance if outcome is InvitationOutcome.COVER else None)
+        for dealer, outcome in outcomes.items()
+    }
+    _add_closing_events(context, changes, book, rfq, kind, now_ns)
 
 
-async def end_quote(
-    context: DeskContext, uow: UnitOfWork, quote: Quote, end: QuoteEnd, *, may_have_ended: bool = False
-) -> bool:
-    """End one quote, once, with its event. Return whether this call was the one that ended it.
-
-    Raises:
-        RfqError: ``QUOTE_NOT_ACTIVE`` when it had already ended, unless ``may_have_ended``.
-    """
-    if not await uow.quotes.end(end, quote, may_have_ended=may_have_ended):
-        return False
-    await uow.events.add(
+def end_quote(context: DeskContext, changes: Changes, quote: Quote, end: QuoteEnd) -> None:
+    """Add the end of one quote, which is active, with its event."""
+    require(quote.end_reason is None, "a quote ends once")
+    changes.ends.append((quote, end))
+    changes.events.append(
         build_event(
             EventKind.QUOTE_ENDED,
             context.new_id(end.ended_at_ns),
             end.ended_at_ns,
             {"reason": end.reason, "state": end.state},
-            client=quote.client_firm_id,
+            Audience.BOTH,
+            client=changes.client_firm_id,
             dealer=quote.dealer_firm_id,
             rfq_id=quote.rfq_id,
             quote_id=quote.quote_id,
         )
     )
-    return True
 
 
 def _cover(losers: Sequence[Quote], fill: Fill | None) -> Quote | None:
@@ -132,41 +125,32 @@ def _outcomes(quotes: Sequence[Quote], state: RfqState) -> dict[FirmId, Invitati
     return outcomes
 
 
-async def _add_closing_events(
-    context: DeskContext,
-    uow: UnitOfWork,
-    rfq: Rfq,
-    kind: EventKind,
-    outcomes: dict[FirmId, InvitationOutcome],
-    distance: int | None,
-    now_ns: int,
+def _add_closing_events(
+    context: DeskContext, changes: Changes, book: RfqBook, rfq: Rfq, kind: EventKind, now_ns: int
 ) -> None:
-    events = []
     if kind is not EventKind.FILL_BOOKED:  # a fill has its own event already
-        events.append(
+        changes.events.append(
             build_event(
                 kind,
                 context.new_id(now_ns),
                 now_ns,
                 {"filled_quantity": rfq.filled_quantity, "state": rfq.state},
+                Audience.CLIENT,
                 client=rfq.client_firm_id,
                 rfq_id=rfq.rfq_id,
             )
         )
-    for dealer in await uow.rfqs.invited(rfq.rfq_id):
-        outcome = outcomes.get(dealer)
-        payload = {
-            "cover_distance_micro_bps": distance if outcome is InvitationOutcome.COVER else None,
-            "outcome": outcome,
-        }
-        events.append(
+    for dealer in book.panel:
+        outcome, distance = changes.outcomes.get(dealer, (None, None))
+        changes.events.append(
             build_event(
                 EventKind.INVITATION_CLOSED,
                 context.new_id(now_ns),
                 now_ns,
-                payload,
+                {"cover_distance_micro_bps": distance, "outcome": outcome},
+                Audience.DEALER,
+                client=rfq.client_firm_id,
                 dealer=dealer,
                 rfq_id=rfq.rfq_id,
             )
         )
-    await uow.events.add(*events)

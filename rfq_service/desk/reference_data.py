@@ -1,4 +1,4 @@
-"""Instruments: known from Postgres, replaced as a whole when they change, every change with its event."""
+"""Instruments and firms: known from Postgres, replaced as a whole when they change; an instrument with its event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from rfq_service.db.engine import Database
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.desk.terms import build_event
-from rfq_service.domain.history import EventKind
+from rfq_service.domain.history import Audience, EventKind, Firm
 from rfq_service.domain.identifiers import InstrumentId
 from rfq_service.domain.instrument import Instrument
 
@@ -46,6 +46,31 @@ class InstrumentDirectory:
         await self.refresh()
 
 
+class FirmDirectory:
+    """Every firm by name, for panels, which are chosen without asking the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._by_name: Mapping[str, Firm] = {}
+
+    async def refresh(self) -> None:
+        """Read them again."""
+        async with self._database.begin() as uow:
+            self._by_name = {firm.name: firm for firm in await uow.firms.list()}
+
+    async def named(self, names: Sequence[str]) -> Mapping[str, Firm]:
+        """The firms that exist, those of the names among them; one that is not known yet is looked for once."""
+        if any(name not in self._by_name for name in names):
+            await self.refresh()
+        return self._by_name
+
+    async def dealers(self) -> list[Firm]:
+        """Every dealer firm, by name."""
+        if not any(firm.is_dealer for firm in self._by_name.values()):
+            await self.refresh()
+        return [firm for firm in self._by_name.values() if firm.is_dealer]
+
+
 async def store_instruments(
     uow: UnitOfWork, instruments: Sequence[Instrument], new_id: Callable[[int], UUID]
 ) -> list[Instrument]:
@@ -55,5 +80,6 @@ async def store_instruments(
     await uow.instruments.upsert(*changed)
     now_ns = time.time_ns()
     for instrument in changed:
-        await uow.events.add(build_event(EventKind.INSTRUMENT_STORED, new_id(now_ns), now_ns, asdict(instrument)))
+        stored = asdict(instrument)
+        await uow.events.add(build_event(EventKind.INSTRUMENT_STORED, new_id(now_ns), now_ns, stored, Audience.NONE))
     return changed

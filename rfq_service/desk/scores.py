@@ -30,6 +30,8 @@ class WeighedQuote(msgspec.Struct, frozen=True):
     rank: int | None
     verdict: Verdict
     cost_micro_bps: int | None
+    fairness_ppm: int | None
+    excess_micro_bps: int | None
     distance_to_best_micro_bps: int | None
     cover_distance_micro_bps: int | None
 

@@ -63,10 +63,18 @@ class Scorer:
     seed: int
 
     def score(
-        self, rfq: Rfq, active: Sequence[Quote], new: Sequence[Quote], now_ns: int, *, pending_dealers: int = 0
+        self,
+        rfq: Rfq,
+        active: Sequence[Quote],
+        new: Sequence[Quote],
+        now_ns: int,
+        *,
+        number: int = 1,
+        pending_dealers: int = 0,
     ) -> Scoring:
         """Score the ``new`` quotes and decide over all ``active`` ones, the new among them.
 
+        ``number`` is the decision's: larger than that of every decision before it.
         A market too old or too little seen is an answer (``stale``, ``unreliable``), not an error.
         """
         inputs = EvaluationInputs(
@@ -81,7 +89,7 @@ class Scorer:
         weighed = tuple(
             _weighed(quote.quote_id, side) for quote, score in scored for side in score.sides if side.is_live
         )
-        decision = self._decision(rfq, inputs, result, weighed, now_ns)
+        decision = self._decision(rfq, inputs, result, weighed, number)
         wanted = {quote.quote_id for quote in new}
         fresh = [(quote, score) for quote, score in scored if quote.quote_id in wanted]
         evaluations = self._evaluations(rfq, fresh, decision.decision_id, now_ns)
@@ -153,7 +161,7 @@ class Scorer:
         inputs: EvaluationInputs,
         result: EvaluationResult,
         weighed: tuple[WeighedQuote, ...],
-        now_ns: int,
+        number: int,
     ) -> Decision:
         summary = _decided_side(rfq, result)
         action = None if summary is None else summary.recommended
@@ -170,10 +178,11 @@ class Scorer:
             models=result.models,
         )
         return Decision(
-            decision_id=DecisionId(self.new_id(now_ns)),
+            decision_id=DecisionId(self.new_id(inputs.now_ns)),
             rfq_id=rfq.rfq_id,
             client_firm_id=rfq.client_firm_id,
-            decided_at_ns=now_ns,
+            number=number,
+            decided_at_ns=inputs.now_ns,
             action="none" if action is None else action.value,
             quote_id=None if chosen is None else QuoteId(UUID(chosen)),
             model=", ".join(result.models) or "none",
@@ -230,6 +239,8 @@ def _weighed(quote_id: QuoteId, side: SideScore) -> WeighedQuote:
         rank=side.rank,
         verdict=side.verdict,
         cost_micro_bps=side.cost_micro_bps,
+        fairness_ppm=side.fairness_ppm,
+        excess_micro_bps=side.excess_micro_bps,
         distance_to_best_micro_bps=side.distance_to_best_micro_bps,
         cover_distance_micro_bps=side.cover_distance_micro_bps,
     )

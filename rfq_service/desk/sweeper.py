@@ -8,23 +8,32 @@ from collections.abc import Callable
 import structlog
 
 from rfq_service.desk import endings
-from rfq_service.desk.ports import DeskContext
+from rfq_service.desk.ports import DeskContext, QuoteListener
+from rfq_service.domain.changes import Changes, RfqBook
 from rfq_service.domain.errors import RfqError
 from rfq_service.domain.history import QuoteEnd
+from rfq_service.domain.identifiers import FirmId, RfqId
 from rfq_service.domain.quote import QuoteEndReason, QuoteState
-from rfq_service.domain.rfq import RfqEvent
+from rfq_service.domain.rfq import QUOTABLE_STATES, RfqEvent
+from rfq_service.domain.units import NS_PER_S
 
 _BATCH = 100
+_PURGE_EVERY_NS = 60 * NS_PER_S
+_PURGE_BATCH = 5_000
 _log = structlog.get_logger(__name__)
 
 
 class Sweeper:
-    """Claims what has expired with SKIP LOCKED, so that replicas share the work and an accept in flight goes first."""
+    """Ends what is due, one RFQ in one transaction; what somebody else works on, as an accept in flight, goes first."""
 
-    def __init__(self, context: DeskContext, pause_ns: int, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self, context: DeskContext, listener: QuoteListener, pause_ns: int, on_failure: Callable[[], None]
+    ) -> None:
         self._context = context
+        self._listener = listener
         self._pause_s = pause_ns / 1e9
         self._on_failure = on_failure
+        self._purged_at_ns = 0
 
     async def run(self) -> None:
         """Sweep for ever; a database that is away is tried again at the next sweep."""
@@ -32,42 +41,63 @@ class Sweeper:
             await asyncio.sleep(self._pause_s)
             try:
                 await self.sweep()
+                await self._purge()
             except RfqError as error:
                 self._on_failure()
                 _log.warning("sweep_failed", code=error.code, detail=error.detail)
 
     async def sweep(self) -> int:
         """Expire everything that is due; return how many RFQs and quotes ended."""
-        context = self._context
-        async with context.database.begin() as uow:
-            due = await uow.rfqs.is_due(context.clock.now_ns())
         ended = 0
-        # RFQs first: their end says more than the end of their quotes' time
-        for is_due, expire in zip(due, (self._expire_rfqs, self._expire_quotes), strict=True):
-            while is_due:
-                count = await expire()
-                ended += count
-                if count < _BATCH:
-                    break
-        return ended
+        while True:
+            async with self._context.database.desk.begin() as uow:
+                now_ns = self._context.clock.now_ns()
+                # RFQs first: their end says more than the end of their quotes' time
+                due = [*await uow.rfqs.due_rfqs(now_ns, _BATCH), *await uow.rfqs.due_quotes(now_ns, _BATCH)]
+            counts = [await self._expire(rfq_id, client_firm_id) for rfq_id, client_firm_id in due]
+            ended += sum(counts)
+            if len(due) < _BATCH or not any(counts):
+                return ended
 
-    async def _expire_rfqs(self) -> int:
+    async def _expire(self, rfq_id: RfqId, client_firm_id: FirmId) -> int:
+        """End what is due of one RFQ, unless somebody else is changing it; return how much that was."""
         context = self._context
-        async with context.database.begin() as uow:
-            now_ns = context.clock.now_ns()
-            rfqs = await uow.rfqs.claim_expired(now_ns, _BATCH)
-            for rfq in rfqs:
-                await endings.end_rfq(context, uow, rfq.apply(RfqEvent.EXPIRE), now_ns)
+        async with context.database.desk.begin(firm=client_firm_id) as uow:
+            if not await uow.rfqs.try_lock(rfq_id):
+                return 0
+            book = await uow.rfqs.book(client_firm_id, rfq_id)
+            if book is None:
+                return 0
+            changes = self._due(book, context.clock.now_ns())
+            if not changes.events:  # another replica was here between the question and the lock
+                return 0
+            await uow.store([changes])
             await uow.commit()
-        return len(rfqs)
+        context.on_commit()
+        return len(changes.ends) + (changes.saved_rfq is not None)
 
-    async def _expire_quotes(self) -> int:
-        context = self._context
-        async with context.database.begin() as uow:
-            now_ns = context.clock.now_ns()
-            quotes = await uow.quotes.claim_expired(now_ns, _BATCH)
-            for quote in quotes:
+    def _due(self, book: RfqBook, now_ns: int) -> Changes:
+        rfq = book.rfq
+        changes = Changes(rfq.client_firm_id)
+        is_open = rfq.state in QUOTABLE_STATES
+        if is_open and rfq.terms.expires_at_ns <= now_ns:
+            endings.end_rfq(self._context, changes, book, rfq.apply(RfqEvent.EXPIRE), now_ns)
+            return changes
+        for quote in book.quotes:
+            is_over = quote.valid_until_ns <= now_ns and quote.valid_until_ns < rfq.terms.expires_at_ns
+            if quote.end_reason is None and quote.dealer_firm_id is not None and is_over:
                 end = QuoteEnd(quote.quote_id, QuoteState.EXPIRED, QuoteEndReason.TTL_ELAPSED, now_ns)
-                await endings.end_quote(context, uow, quote, end, may_have_ended=True)
+                endings.end_quote(self._context, changes, quote, end)
+        if changes.ends and is_open:
+            self._listener.on_quotes_changed(changes, book, None, now_ns)
+        return changes
+
+    async def _purge(self) -> None:
+        """Forget replies whose time is over, once a minute."""
+        now_ns = self._context.clock.now_ns()
+        if now_ns - self._purged_at_ns < _PURGE_EVERY_NS:
+            return
+        self._purged_at_ns = now_ns
+        async with self._context.database.operator.begin() as uow:
+            await uow.idempotency.purge(now_ns, _PURGE_BATCH)
             await uow.commit()
-        return len(quotes)

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from decimal import Decimal
 from uuid import UUID
 
 import msgspec
 
 from rfq_service.desk.orders import QuoteOrder, RfqOrder, SideOrder
-from rfq_service.domain.errors import ErrorCode, RfqError
-from rfq_service.domain.history import Event, EventKind
+from rfq_service.domain.errors import ErrorCode, RfqError, require
+from rfq_service.domain.history import Audience, Event, EventKind
 from rfq_service.domain.identifiers import EventId, FirmId, InstrumentId, QuoteId, RfqId
 from rfq_service.domain.instrument import Instrument
 from rfq_service.domain.quote import Quote, SidePrice
 from rfq_service.domain.rfq import ExpiryBounds, Rfq, RfqState, RfqTerms, check_terms
 from rfq_service.domain.units import NS_PER_S, RequestSide, check_decimal, is_multiple
 
-_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order="deterministic")
+_encoder = msgspec.json.Encoder(uuid_format="canonical", order="sorted")
 
 
 def canonical_json(value: object) -> str:
-    """Canonical JSON text: sorted keys, no spaces, decimals as strings."""
-    return _encoder.encode(value).decode()
+    """Canonical JSON text, one for equal values: sorted keys, no spaces, decimals as text without needless zeros.
+
+    A struct is taken as it is: it declares what it holds, and holds no decimal.
+
+    Raises:
+        InvariantError: for NaN and infinities, which JSON does not know.
+    """
+    return _encoder.encode(_canonical(value)).decode()
+
+
+def _canonical(value: object) -> object:
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if isinstance(value, dict):
+        return {name: _canonical(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    require(not isinstance(value, float) or math.isfinite(value), "a number that is written down is finite")
+    return value
+
+
+def decimal_text(value: Decimal) -> str:
+    """Plain digits, the same for equal numbers: 1.50 is ``1.5``, -0 is ``0``; raises ``InvariantError`` for NaN."""
+    require(value.is_finite(), "a number that is written down is finite")
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def build_terms(
@@ -107,7 +134,6 @@ def build_quote(
     return Quote(
         quote_id=quote_id,
         rfq_id=rfq.rfq_id,
-        client_firm_id=rfq.client_firm_id,
         dealer_firm_id=dealer,
         dealer_name=dealer_name,
         bid=build_side_price(rfq.terms, order.bid, "bid"),
@@ -138,17 +164,19 @@ def build_event(
     event_id: UUID,
     now_ns: int,
     payload: object,
+    audience: Audience,
     *,
     client: FirmId | None = None,
     dealer: FirmId | None = None,
     rfq_id: RfqId | None = None,
     quote_id: QuoteId | None = None,
 ) -> Event:
-    """One event row; ``payload`` may be read by every firm named."""
+    """One event row; ``payload`` is told to those of the named firms that are its ``audience``."""
     return Event(
         event_id=EventId(event_id),
         kind=kind,
         occurred_at_ns=now_ns,
+        audience=audience,
         client_firm_id=client,
         dealer_firm_id=dealer,
         rfq_id=rfq_id,
@@ -166,8 +194,3 @@ def quote_payload(quote: Quote) -> dict[str, object]:
         "quantity": quote.quantity,
         "valid_until_ns": quote.valid_until_ns,
     }
-
-
-def active_at(quotes: Sequence[Quote], now_ns: int) -> list[Quote]:
-    """The quotes that can be accepted at ``now_ns``."""
-    return [quote for quote in quotes if quote.end_reason is None and now_ns < quote.valid_until_ns]

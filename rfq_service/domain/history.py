@@ -40,22 +40,67 @@ class EventKind(StrEnum):
     FILL_BOOKED = "fill.booked"
     FIRM_ADDED = "firm.added"
     KEY_ADDED = "key.added"
+    KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
+    GRANT_ADDED = "grant.added"
+    GRANT_REVOKED = "grant.revoked"
     INSTRUMENT_STORED = "instrument.stored"
+
+
+class Audience(StrEnum):
+    """Which of the firms named in an event receive it; each of them by its key of that side."""
+
+    CLIENT = "client"
+    DEALER = "dealer"
+    BOTH = "both"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One committed change. It may be read by the firms named in it, so ``payload_json`` holds nothing more secret.
+    """One committed change, told to its ``audience``, so ``payload_json`` holds nothing more secret than they may know.
 
-    ``payload_json`` is canonical JSON text.
+    ``client_firm_id`` is the owner of the RFQ, also where only a dealer is told: who owns it is never sent to him.
+    ``payload_json`` is canonical JSON text. Its place in its transaction is given when it is stored.
     """
 
     event_id: EventId
     kind: EventKind
     occurred_at_ns: int
+    audience: Audience
     client_firm_id: FirmId | None
     dealer_firm_id: FirmId | None
+    rfq_id: RfqId | None
+    quote_id: QuoteId | None
+    payload_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """What a request with an ``Idempotency-Key`` was answered, stored in the transaction of its effect.
+
+    Key and request are known by their SHA-256; ``body`` is the reply byte for byte, kept until ``expires_at_ns``.
+    """
+
+    firm_id: FirmId
+    operation: str
+    key_digest: bytes
+    request_digest: bytes
+    status: int
+    body: bytes
+    created_at_ns: int
+    expires_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEvent:
+    """An event as one party of a firm was told it; ``told_at_ns`` is when it got its ``number`` in that stream."""
+
+    number: int
+    event_id: EventId
+    kind: str
+    occurred_at_ns: int
+    told_at_ns: int
     rfq_id: RfqId | None
     quote_id: QuoteId | None
     payload_json: str
@@ -85,11 +130,16 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The recommended action over all quotes live at one moment, with every input by value (``inputs_json``)."""
+    """The recommended action over all quotes live at one moment, with every input by value (``inputs_json``).
+
+    ``number`` grows from one decision of an RFQ to the next: how many quotes and ends of quotes it had seen, under the
+    RFQ's lock. Times cannot tell which of two is newer where replicas' clocks disagree.
+    """
 
     decision_id: DecisionId
     rfq_id: RfqId
     client_firm_id: FirmId
+    number: int
     decided_at_ns: int
     action: str
     quote_id: QuoteId | None

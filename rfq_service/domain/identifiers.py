@@ -7,6 +7,8 @@ from uuid import UUID
 
 FirmId = NewType("FirmId", UUID)
 ApiKeyId = NewType("ApiKeyId", UUID)
+TokenKeyId = NewType("TokenKeyId", UUID)
+AuditGrantId = NewType("AuditGrantId", UUID)
 RfqId = NewType("RfqId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 QuoteId = NewType("QuoteId", UUID)

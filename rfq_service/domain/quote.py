@@ -85,13 +85,14 @@ class SidePrice:
 class Quote:
     """A quote. ``bid`` is where the dealer buys (the client sells), ``ask`` where he sells.
 
+    It does not name the client, who may be anonymous to its dealer: the RFQ does.
+
     A quote received on another platform has no dealer firm here, only the ``dealer_name`` its client gave.
     ``quantity`` is how many packages it is good for. ``end_reason`` is set exactly when the state is not active.
     """
 
     quote_id: QuoteId
     rfq_id: RfqId
-    client_firm_id: FirmId
     dealer_firm_id: FirmId | None
     dealer_name: str
     bid: SidePrice | None

@@ -32,15 +32,19 @@ _FLOAT_NOISE = Fraction(1, 10**12)
 
 
 class Side(StrEnum):
-    """Direction of a trade, seen from the client on RFQs, quotes and their fills."""
+    """Direction of a trade, seen from the client on RFQs, quotes and their fills.
+
+    Attributes:
+        sign: +1 for buy, -1 for sell.
+    """
+
+    sign: int
 
     BUY = "buy"
     SELL = "sell"
 
-    @property
-    def sign(self) -> int:
-        """+1 for buy, -1 for sell."""
-        return 1 if self is Side.BUY else -1
+    def __init__(self, value: str) -> None:
+        self.sign = 1 if value == "buy" else -1
 
     @property
     def opposite(self) -> Side:

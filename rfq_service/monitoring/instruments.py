@@ -72,8 +72,24 @@ MARKET_USABLE = Instrument("rfq_market_usable", Kind.GAUGE, "1 where the book ca
 MARKET_AGE = Instrument(
     "rfq_market_age_seconds", Kind.GAUGE, "Time since the last event of the instrument.", ("instrument",), "s"
 )
+SEQUENCER_LAG = Instrument(
+    "rfq_sequencer_lag_seconds",
+    Kind.GAUGE,
+    "No committed event without its number is older than this; above 0.2 is worth an alarm.",
+    (),
+    "s",
+)
+EVENTS_NUMBERED = Instrument("rfq_events_numbered_total", Kind.COUNTER, "Events that this replica has numbered.")
+STREAM_SOCKETS = Instrument("rfq_stream_sockets", Kind.GAUGE, "Sockets open on this replica.")
+STREAM_CLOSED = Instrument(
+    "rfq_stream_sockets_closed_total", Kind.COUNTER, "Sockets that this replica closed, by reason.", ("reason",)
+)
+STREAM_RESYNCS = Instrument(
+    "rfq_stream_resyncs_total", Kind.COUNTER, "Readers whose number was no longer kept, or never given."
+)
 
 INSTRUMENTS = (
     *(USE_CASE_DURATION, REFUSALS, BACKGROUND_FAILURES, COMMIT_QUEUE),
+    *(SEQUENCER_LAG, EVENTS_NUMBERED, STREAM_SOCKETS, STREAM_CLOSED, STREAM_RESYNCS),
     *(MARKET_MESSAGES, MARKET_FAULTS, MARKET_USABLE, MARKET_AGE),
 )

@@ -21,7 +21,7 @@ def api_dsn(database_server: DatabaseServer) -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service(api_dsn: str) -> AsyncIterator[Service]:
-    async with running(make_runtime(api_dsn)) as served:
+    async with running(make_runtime(api_dsn), api_dsn) as served:
         yield served
 
 

@@ -151,7 +151,7 @@ async def test_a_dealer_reads_nothing_of_the_clients_secrets_or_rivals(
         paths = ("/v1/dealer/rfqs", f"/v1/dealer/rfqs/{rfq_id}", f"/v1/dealer/quotes?rfq_id={rfq_id}")
         replies = [(await dealer.get(path)).text for path in paths]
         replies.append((await dealer.post("/v1/dealer/price", json={"rfq_id": rfq_id})).text)
-    client_firm_id = str((await service.runtime.keys.firm_of(service.keys[CLIENT])).firm_id)  # type: ignore[union-attr]
+    client_firm_id = str((await service.runtime.firms.named([CLIENT]))[CLIENT].firm_id)
     history = replies[2]
     assert mine in history
     for reply in replies:

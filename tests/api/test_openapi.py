@@ -15,8 +15,10 @@ from litestar.routes import HTTPRoute
 from rfq_service.api.documentation import docs_page
 from rfq_service.api.openapi import EXAMPLES_DIR, Example, load_example, openapi_document, openapi_json, write_openapi
 from rfq_service.api.operation import NoBody
+from rfq_service.api.parsing import JSON
 from rfq_service.api.routes import OPERATIONS
 from rfq_service.app import create_app
+from rfq_service.domain.identity import Scope
 from tests.api.fakes import FakeDesk, FakeRuntime
 from tests.api.scenario import walk
 from tests.api.service import Service
@@ -53,6 +55,8 @@ def type_errors(value: Any, schema: dict[str, Any], path: str) -> list[str]:
         errors += [f"{path}.{name} is missing" for name in schema.get("required", []) if name not in value]
         for name, item in value.items():
             rest = schema.get("additionalProperties", False)
+            if rest is True:
+                continue
             if name in properties or isinstance(rest, dict):
                 errors += schema_errors(item, properties.get(name, rest), f"{path}.{name}")
             else:
@@ -106,7 +110,8 @@ def test_every_operation_is_explained_with_an_example(name: str) -> None:
     [content] = replies[str(example.status)]["content"].values()
     assert content["example"] == example.reply
     if "requestBody" in operation:
-        assert operation["requestBody"]["content"]["application/json"]["example"] == example.body
+        [content] = operation["requestBody"]["content"].values()
+        assert content["example"] == example.body
     for parameter in operation["parameters"]:
         if parameter["in"] == "path":
             assert parameter["example"] == example.path[parameter["name"]]
@@ -115,17 +120,49 @@ def test_every_operation_is_explained_with_an_example(name: str) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_error_is_documented_as_a_problem(operation: Any) -> None:
     replies = described(operation.name)["responses"]
-    expected = {"400", "500", "503"}
+    expected = {"400", "431", "500", "503"}
     if not operation.is_public:
-        expected |= {"401"}
+        expected |= {"401", "403", "429"}
     if operation.method == "POST":
-        expected |= {"413", "415", "422"}
+        expected |= {"413", "415"}
+        expected |= {"422"} if operation.media_type == JSON else {"401", "429"}
+    if operation.changes:
+        expected |= {"409"}
     if "{" in operation.path:
         expected |= {"404"}
     assert expected <= set(replies)
+    kind = "OAuthProblem" if operation.name == "issue_token" else "Problem"
     for status in set(replies) - {str(operation.status)}:
         [content] = replies[status]["content"].items()
-        assert content == ("application/problem+json", {"schema": {"$ref": "#/components/schemas/Problem"}})
+        assert content == ("application/problem+json", {"schema": {"$ref": f"#/components/schemas/{kind}"}})
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_rights_and_headers_are_documented(operation: Any) -> None:
+    document = described(operation.name)
+    if operation.is_public:
+        assert document["security"] == []
+    else:
+        assert document["security"] == [{"oauth2": [] if operation.scope is None else [operation.scope.value]}]
+        assert document["x-roles"] == [role.value for role in operation.roles]
+        for status, reply in document["responses"].items():
+            assert ({"RateLimit", "RateLimit-Policy"} <= set(reply.get("headers", {}))) == (status != "401")
+        assert "WWW-Authenticate" in document["responses"]["401"]["headers"]
+        assert "Retry-After" in document["responses"]["429"]["headers"]
+    keys = [item for item in document["parameters"] if item["in"] == "header"]
+    assert [(key["name"], key["required"]) for key in keys] == ([("Idempotency-Key", True)] * operation.changes)
+    assert ("Idempotency-Replayed" in document["responses"][str(operation.status)].get("headers", {})) is (
+        operation.changes
+    )
+
+
+def test_every_scope_is_explained_and_used() -> None:
+    flow = DOCUMENT["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]
+    used = {operation.scope for operation in OPERATIONS if operation.scope is not None}
+    assert set(flow["scopes"]) == {scope.value for scope in Scope} == used
+    assert ("post", flow["tokenUrl"]) in {
+        (method, path) for path, methods in DOCUMENT["paths"].items() for method in methods
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,7 +175,8 @@ def check_example(name: str, example: Example) -> None:
     [content] = operation["responses"][str(example.status)]["content"].values()
     assert schema_errors(example.reply, content["schema"]) == []
     if example.body is not None:
-        assert schema_errors(example.body, operation["requestBody"]["content"]["application/json"]["schema"]) == []
+        [content] = operation["requestBody"]["content"].values()
+        assert schema_errors(example.body, content["schema"]) == []
     queries = {item["name"]: item["schema"] for item in operation["parameters"] if item["in"] == "query"}
     assert set(example.query) <= set(queries)
 

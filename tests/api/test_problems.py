@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from rfq_service.api.problems import STATUS
 from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError, require
+from rfq_service.settings import HttpSettings, Settings
 from tests.api.fakes import FakeDesk, FakeRuntime, http_on, http_with
 
 RFQS = "/v1/rfqs"
@@ -54,6 +55,7 @@ async def test_an_error_becomes_its_problem(code: ErrorCode) -> None:
     }
     assert ("retry-after" in answer.headers) == (answer.status_code == 503)
     assert ("www-authenticate" in answer.headers) == (answer.status_code == 401)
+    assert "ratelimit" in answer.headers  # whatever became of it, he is told what he may still ask
 
 
 @pytest.mark.parametrize(
@@ -88,14 +90,14 @@ async def test_a_late_answer_is_503_within_the_deadline() -> None:
 
 
 async def test_a_late_key_lookup_is_503_too() -> None:
-    class SlowKeys:
-        async def firm_of(self, _key: str) -> None:
+    class SlowIdentity:
+        async def authenticate(self, _headers: object) -> None:
             await asyncio.sleep(60)
 
     async def never(*_: object) -> None:
         require(condition=False, message="the use case must not run")
 
-    runtime = FakeRuntime(FakeDesk(never), keys=SlowKeys())  # type: ignore[arg-type]
+    runtime = FakeRuntime(FakeDesk(never), identity=SlowIdentity())  # type: ignore[arg-type]
     async with asyncio.timeout(5), http_on(runtime) as http:
         assert (await http.get(RFQS)).json()["code"] == "DEADLINE_EXCEEDED"
 
@@ -143,33 +145,62 @@ async def test_unknown_routes_and_methods_are_problems_too(method: str, path: st
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_requests_beyond_what_is_served_at_once_are_turned_away_and_health_is_not() -> None:
+    arrived, leave = asyncio.Semaphore(0), asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        arrived.release()
+        await leave.wait()
+        raise RfqError(ErrorCode.RFQ_NOT_FOUND, "no such RFQ")
+
+    settings = Settings(http=HttpSettings(deadline_ms=5_000, in_flight_max=2))
+    runtime = FakeRuntime(FakeDesk(wait), settings=settings)
+    async with asyncio.timeout(10), http_on(runtime) as http:
+        inside = [asyncio.create_task(http.get(RFQS)) for _ in range(2)]
+        for _ in inside:
+            await arrived.acquire()
+        answer = await http.get(RFQS)
+        assert (answer.status_code, answer.json()["code"]) == (503, "OVERLOADED")
+        assert answer.headers["retry-after"] == "1"
+        assert (await http.get("/health/live")).status_code == 200
+        leave.set()
+        assert [task.json()["code"] for task in await asyncio.gather(*inside)] == ["RFQ_NOT_FOUND"] * 2
+        assert (await http.get(RFQS)).json()["code"] == "RFQ_NOT_FOUND"
+    assert runtime.gate.protected.in_flight == 0
+
+
 @pytest.mark.parametrize(
-    "headers",
+    "headers, code",
     [
-        {},
-        {"X-API-Key": "wrong"},
-        {"X-API-Key": ""},
-        {"X-API-Key": "x" * 10_000},
-        {"Authorization": "Bearer wrong"},
-        {"Authorization": "Basic fake-key"},
-        {"Authorization": "fake-key"},
-        {"Authorization": "Bearer fake-key", "X-API-Key": "wrong"},
-        {"Authorization": b"Bearer \xff\xfe"},
+        ([("x-filler", "x" * 40_000)], "HEADERS_TOO_LARGE"),
+        ([(f"x-{number}", "1") for number in range(101)], "HEADERS_TOO_LARGE"),
+        ([("authorization", "Bearer fake-token"), ("authorization", "Bearer fake-token")], "REPEATED_PARAMETER"),
     ],
 )
-async def test_without_one_valid_key_nothing_is_served(headers: dict[str, Any]) -> None:
+async def test_headers_are_bounded_and_not_ambiguous(headers: list[tuple[str, str]], code: str) -> None:
     async with http_with(_not_found) as http:
-        del http.headers["X-API-Key"]
+        del http.headers["Authorization"]
+        answer = await http.get(RFQS, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (STATUS[ErrorCode(code)], code)
+
+
+@pytest.mark.parametrize(
+    "headers, challenge",
+    [
+        ({}, "Bearer"),
+        ({"X-API-Key": "fake-token"}, "Bearer"),
+        ({"Authorization": "Bearer wrong"}, 'Bearer error="invalid_token"'),
+        ({"Authorization": "Basic fake-token"}, 'Bearer error="invalid_token"'),
+        ({"Authorization": b"Bearer \xff\xfe"}, 'Bearer error="invalid_token"'),
+    ],
+)
+async def test_without_a_valid_token_nothing_is_served(headers: dict[str, Any], challenge: str) -> None:
+    async with http_with(_not_found) as http:
+        del http.headers["Authorization"]
         answer = await http.get(RFQS, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHENTICATED")
-    assert answer.headers["www-authenticate"] == "Bearer"
-
-
-@pytest.mark.parametrize("headers", [{"X-API-Key": "fake-key"}, {"Authorization": "bearer fake-key"}])
-async def test_a_key_is_taken_from_either_header(headers: dict[str, str]) -> None:
-    async with http_with(_not_found) as http:
-        del http.headers["X-API-Key"]
-        assert (await http.get(RFQS, headers=headers)).json()["code"] == "RFQ_NOT_FOUND"
+    assert answer.headers["www-authenticate"] == challenge
+    assert "ratelimit" not in answer.headers
 
 
 async def test_readiness_names_what_is_wrong() -> None:

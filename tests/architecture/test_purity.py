@@ -58,8 +58,8 @@ def impurities(tree):
 
 
 @pytest.mark.parametrize("folder", PURE)
-def test_pure_packages_import_only_the_standard_library_and_numpy(folder):
-    allowed = (set(sys.stdlib_module_names) - IMPURE_STANDARD_LIBRARY) | OWN | {"numpy"}
+def test_pure_packages_import_only_the_standard_library_numpy_and_structs(folder):
+    allowed = (set(sys.stdlib_module_names) - IMPURE_STANDARD_LIBRARY) | OWN | {"numpy", "msgspec"}
     found = {
         f"{path}: {name}"
         for path, tree in modules(folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import book_building, durable_evaluation, scoring, start
+from tests.benchmarks import book_building, durable_evaluation, push, scoring, start
 from tests.benchmarks.row import Row, load_goals
 
 RESULT_PATH = Path("build/bench.json")
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "book building": book_building.run,
     "start": start.run,
     "durable evaluation": durable_evaluation.run,
+    "push": push.run,
 }
 
 

@@ -14,25 +14,24 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to send which request; ``build`` makes the body of the n-th one."""
+    """Where to send requests; ``build`` makes path, headers and body of the n-th one."""
 
     port: int
-    path: str
-    headers: dict[str, str]
-    build: Callable[[int], bytes]
+    build: Callable[[int], tuple[str, dict[str, str], bytes]]
 
     def request(self, number: int) -> bytes:
         """The n-th request as bytes."""
-        body = self.build(number)
-        lines = [f"POST {self.path} HTTP/1.1", f"Host: {_LOOPBACK}:{self.port}", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        path, headers, body = self.build(number)
+        lines = [f"POST {path} HTTP/1.1", f"Host: {_LOOPBACK}:{self.port}", f"Content-Length: {len(body)}"]
+        lines += ["Content-Type: application/json", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection with one request in flight."""
+    """One keep-alive connection with one request in flight; ``body`` is that of the last answer."""
 
     def __init__(self) -> None:
+        self.body = b""
         self._buffer = b""
         self._answer: asyncio.Future[int] | None = None
         self._transport: asyncio.Transport | None = None
@@ -52,7 +51,7 @@ class Connection(asyncio.Protocol):
         length = int(lower[start:].split(b"\r\n", 1)[0])
         if len(rest) >= length and self._answer is not None:
             status = int(head[9:12])
-            self._buffer = rest[length:]
+            self.body, self._buffer = rest[:length], rest[length:]
             answer, self._answer = self._answer, None
             answer.set_result(status)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import replace
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from quote_eval.inputs import EvaluationInputs
 from quote_eval.ranking import evaluate_quotes

@@ -8,22 +8,30 @@ from pathlib import Path
 import pytest
 
 from rfq_service.db.embedded import EmbeddedPostgres
-from rfq_service.db.engine import Database
+from rfq_service.db.engine import Database, Databases
 from rfq_service.domain.history import Firm
 from tests.database import samples
 
 
 @pytest.fixture
 async def database(database_dsn: str) -> AsyncIterator[Database]:
+    """The tables' owner, whom no policy binds: only tests of the pool itself and of constraints use it."""
     opened = Database(database_dsn)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def client(database: Database) -> Firm:
+async def databases(database_dsn: str) -> AsyncIterator[Databases]:
+    opened = Databases.open(database_dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def client(databases: Databases) -> Firm:
     firm = samples.firm("Client")
-    async with database.begin() as uow:
+    async with databases.operator.begin() as uow:
         await uow.firms.add(firm)
         await uow.instruments.upsert(samples.instrument(samples.SPOT), samples.instrument(samples.PERPETUAL))
         await uow.commit()
@@ -31,9 +39,9 @@ async def client(database: Database) -> Firm:
 
 
 @pytest.fixture
-async def dealers(database: Database) -> list[Firm]:
+async def dealers(databases: Databases) -> list[Firm]:
     firms = [samples.firm(name, is_dealer=True) for name in ("Anna", "Bert", "Cleo")]
-    async with database.begin() as uow:
+    async with databases.operator.begin() as uow:
         for firm in firms:
             await uow.firms.add(firm)
         await uow.commit()

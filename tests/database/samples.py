@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from dataclasses import replace
 from decimal import Decimal
 
-from rfq_service.db.group_commit import EvaluationWrite
+from rfq_service.db.engine import Databases
+from rfq_service.db.group_commit import commit_appends
+from rfq_service.domain.changes import Changes
 from rfq_service.domain.history import (
+    Audience,
     Decision,
     Evaluation,
     Event,
     EventKind,
     Firm,
+    IdempotencyRecord,
     Invitation,
     InvitationState,
 )
@@ -114,7 +119,6 @@ def quote(of: Rfq, dealer: Firm | str, *, bid: str = "1.230", ask: str = "1.240"
     return Quote(
         quote_id=QuoteId(new_id(at_ns)),
         rfq_id=of.rfq_id,
-        client_firm_id=of.client_firm_id,
         dealer_firm_id=None if isinstance(dealer, str) else dealer.firm_id,
         dealer_name=dealer if isinstance(dealer, str) else dealer.name,
         bid=side(bid),
@@ -125,13 +129,15 @@ def quote(of: Rfq, dealer: Firm | str, *, bid: str = "1.230", ask: str = "1.240"
     )
 
 
-def evaluation(of: Quote, decision_id: DecisionId, *, verdict: str = "fair", side: Side = Side.BUY) -> Evaluation:
+def evaluation(
+    request: Rfq, of: Quote, decision_id: DecisionId, *, verdict: str = "fair", side: Side = Side.BUY
+) -> Evaluation:
     return Evaluation(
         evaluation_id=EvaluationId(new_id(of.received_at_ns)),
         decision_id=decision_id,
         rfq_id=of.rfq_id,
         quote_id=of.quote_id,
-        client_firm_id=of.client_firm_id,
+        client_firm_id=request.client_firm_id,
         side=side,
         verdict=verdict,
         reasons=("WIDE_RANGE", "FALLBACK_MODEL"),
@@ -142,11 +148,12 @@ def evaluation(of: Quote, decision_id: DecisionId, *, verdict: str = "fair", sid
     )
 
 
-def decision(of: Rfq, quote_id: QuoteId | None, at_ns: int = NOW_NS) -> Decision:
+def decision(of: Rfq, quote_id: QuoteId | None, at_ns: int = NOW_NS, number: int = 1) -> Decision:
     return Decision(
         decision_id=DecisionId(new_id(at_ns)),
         rfq_id=of.rfq_id,
         client_firm_id=of.client_firm_id,
+        number=number,
         decided_at_ns=at_ns,
         action="accept",
         quote_id=quote_id,
@@ -162,6 +169,7 @@ def event(of: Rfq, kind: EventKind = EventKind.RFQ_EVALUATED, at_ns: int = NOW_N
         event_id=EventId(new_id(at_ns)),
         kind=kind,
         occurred_at_ns=at_ns,
+        audience=Audience.CLIENT,
         client_firm_id=of.client_firm_id,
         dealer_firm_id=None,
         rfq_id=of.rfq_id,
@@ -170,9 +178,55 @@ def event(of: Rfq, kind: EventKind = EventKind.RFQ_EVALUATED, at_ns: int = NOW_N
     )
 
 
-def evaluation_write(client: Firm, *, quotes: int = 5, legs: int = 1, at_ns: int = NOW_NS) -> EvaluationWrite:
+def record(
+    firm: Firm, *, key: bytes = b"", operation: str = "evaluate_quotes", body: bytes = b"{}"
+) -> IdempotencyRecord:
+    return IdempotencyRecord(
+        firm_id=firm.firm_id,
+        operation=operation,
+        key_digest=hashlib.sha256(key or secrets.token_bytes(8)).digest(),
+        request_digest=hashlib.sha256(b"request").digest(),
+        status=201,
+        body=body,
+        created_at_ns=NOW_NS,
+        expires_at_ns=NOW_NS + 60 * NS_PER_S,
+    )
+
+
+def evaluation_changes(client: Firm, *, quotes: int = 5, legs: int = 1, at_ns: int = NOW_NS) -> Changes:
     request = replace(rfq(client, legs=legs, at_ns=at_ns), state=RfqState.EVALUATED)
     given = [quote(request, f"Dealer {number}", at_ns=at_ns) for number in range(quotes)]
     decided = decision(request, given[0].quote_id, at_ns)
-    scores = [evaluation(item, decided.decision_id) for item in given]
-    return EvaluationWrite(request, given, scores, decided, [event(request, at_ns=at_ns)])
+    return Changes(
+        client_firm_id=client.firm_id,
+        new_rfq=request,
+        quotes=given,
+        evaluations=[evaluation(request, item, decided.decision_id) for item in given],
+        decisions=[decided],
+        events=[event(request, at_ns=at_ns)],
+        record=record(client),
+    )
+
+
+def opening_changes(client: Firm, dealers: list[Firm], **values) -> Changes:
+    request = rfq(client, **values)
+    return Changes(
+        client_firm_id=client.firm_id,
+        new_rfq=request,
+        panel=[dealer.firm_id for dealer in dealers],
+        invitations=[invitation(request, dealer) for dealer in dealers],
+        events=[event(request, EventKind.RFQ_OPENED)],
+    )
+
+
+async def append(databases: Databases, *changes: Changes) -> None:
+    """As the batch writer does it."""
+    async with databases.writer.connect() as connection:
+        await commit_appends(connection, changes)
+
+
+async def store(databases: Databases, changes: Changes) -> None:
+    """As a use case with a transaction of its own does it."""
+    async with databases.desk.begin(firm=changes.client_firm_id, principal=changes.client_firm_id) as uow:
+        await uow.store([changes])
+        await uow.commit()

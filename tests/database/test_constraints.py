@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from rfq_service.db.engine import Database
-from rfq_service.db.group_commit import GroupCommitWriter
+from rfq_service.db.engine import Databases
+from rfq_service.domain.changes import Changes
 from rfq_service.domain.history import Firm, QuoteEnd
 from rfq_service.domain.identifiers import FillId
 from rfq_service.domain.quote import Fill, QuoteEndReason, QuoteState
@@ -19,22 +19,17 @@ PARTITIONED = ("event", "quote", "evaluation", "decision")
 
 
 @pytest.fixture
-async def filled_database(database: Database, database_dsn: str, client: Firm, dealers: list[Firm]):
-    """A database with a row in every append-only table; yields a connection to it."""
-    writer = GroupCommitWriter(database)
-    await writer.start()
-    await writer.write(samples.evaluation_write(client))
-    await writer.stop()
-    rfq = samples.rfq(client)
+async def filled_database(databases: Databases, database_dsn: str, client: Firm, dealers: list[Firm]):
+    """A database with a row in every append-only table; yields a connection to it, as the tables' owner."""
+    opening = samples.opening_changes(client, dealers[:1])
+    await samples.append(databases, samples.evaluation_changes(client), opening)
+    rfq = opening.new_rfq
     quote = samples.quote(rfq, dealers[0])
-    async with database.begin() as uow:
-        await uow.rfqs.add(rfq, [samples.invitation(rfq, dealers[0])])
-        await uow.quotes.add(quote)
-        await uow.quotes.end(QuoteEnd(quote.quote_id, QuoteState.ACCEPTED, QuoteEndReason.HIT, NOW_NS), quote)
-        ids = (FillId(samples.new_id()), rfq.rfq_id, quote.quote_id, client.firm_id, dealers[0].firm_id)
-        fill = Fill(*ids, Side.BUY, rfq.terms.quantity, quote.side_price(Side.BUY), NOW_NS)
-        await uow.quotes.add_fill(fill, rfq.terms)
-        await uow.commit()
+    end = QuoteEnd(quote.quote_id, QuoteState.ACCEPTED, QuoteEndReason.HIT, NOW_NS)
+    ids = (FillId(samples.new_id()), rfq.rfq_id, quote.quote_id, client.firm_id, dealers[0].firm_id)
+    fill = Fill(*ids, Side.BUY, rfq.terms.quantity, quote.side_price(Side.BUY), NOW_NS)
+    changes = Changes(client.firm_id, quotes=[quote], ends=[(quote, end)], fills=[(fill, rfq.terms)])
+    await samples.store(databases, changes)
     connection = await asyncpg.connect(database_dsn)
     yield connection
     await connection.close()

@@ -7,17 +7,21 @@ import os
 import signal
 import time
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from rfq_service.db import migrate
 from rfq_service.db.embedded import EmbeddedPostgres
-from rfq_service.db.engine import Database, asyncpg_url
-from rfq_service.domain.errors import ErrorCode, RfqError
+from rfq_service.db.engine import Database, Databases, asyncpg_url, scope_statement
+from rfq_service.db.roles import ROLES, role_dsn, role_password
+from rfq_service.db.unit_of_work import UnitOfWork
+from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
 from rfq_service.domain.history import Firm
 from rfq_service.domain.identifiers import FirmId
 from tests.database import samples
+from tests.database.parties import ANNA, BERT, DORA, connected, settle
 
 
 async def unavailable(database: Database) -> None:
@@ -38,13 +42,15 @@ def test_another_address_is_refused() -> None:
         asyncpg_url("mysql://localhost/rfq")
 
 
-async def test_a_used_up_pool_is_unavailable_within_its_time(database_dsn: str) -> None:
+async def test_a_used_up_pool_is_overloaded_within_its_time(database_dsn: str) -> None:
     database = Database(database_dsn, pool_size=2, acquire_timeout_s=0.2)
     async with database.connect() as first, database.connect() as second:
         await first.execute(text("SELECT 1"))
         await second.execute(text("SELECT 1"))
         started = time.monotonic()
-        await unavailable(database)
+        with pytest.raises(RfqError) as caught:
+            await database.ping()
+        assert caught.value.code is ErrorCode.OVERLOADED
         assert time.monotonic() - started < 2.0
     await database.ping()
     await database.close()
@@ -103,9 +109,10 @@ async def test_our_own_bugs_are_not_hidden(database: Database, client: Firm) -> 
     async with database.begin() as uow:
         with pytest.raises(IntegrityError):
             await uow.firms.add(samples.firm(""))
+    grant = text("INSERT INTO audit_grant VALUES (:id, :id, NULL, NULL, 1)")
     async with database.begin() as uow:
         with pytest.raises(IntegrityError):
-            await uow.firms.add_key(samples.new_id(), samples.new_id(), bytes(32), "rfq_ab", "", 1)
+            await uow._connection.execute(grant, {"id": samples.new_id()})
 
 
 async def test_a_failing_statement_keeps_its_values_to_itself(database: Database) -> None:
@@ -201,3 +208,136 @@ async def test_reader_sees_one_moment_and_cannot_write(database: Database) -> No
         assert name in {firm.name for firm in await uow.firms.list()}
         # the pool's connection has forgotten that it was a reader's
         assert await uow.firms.add(Firm(FirmId(samples.new_id()), "Written after it", is_dealer=False))
+
+
+async def ask(uow: UnitOfWork, question: str) -> object:
+    return (await uow._connection.execute(text(question))).scalar_one()
+
+
+SETTINGS = (
+    "SELECT concat_ws(' ', current_user, nullif(current_setting('app.firm', true), ''), "
+    "nullif(current_setting('app.principal', true), ''), nullif(current_setting('app.firms', true), ''))"
+)
+
+
+@pytest.mark.parametrize("statement_cache_size", [256, 0])
+async def test_the_firm_comes_with_begin_and_goes_with_the_connection(
+    database_dsn: str, statement_cache_size: int
+) -> None:
+    databases = Databases.open(database_dsn, pool_size=1, statement_cache_size=statement_cache_size)
+    queries: list[str] = []
+    async with databases.desk.connect() as connection:  # the one connection of the pool
+        raw = (await connection.get_raw_connection()).driver_connection
+        raw.add_query_logger(lambda record: queries.append(record.query))
+    async with databases.desk.begin(firm=ANNA, principal=BERT) as uow:
+        assert await ask(uow, SETTINGS) == f"rfq_desk {ANNA} {BERT}"
+        await uow.commit()
+        # the next transaction of the same use is the same firm's
+        assert await ask(uow, SETTINGS) == f"rfq_desk {ANNA} {BERT}"
+    begins = [query for query in queries if query.startswith("BEGIN")]
+    assert len(begins) == 2
+    assert not [query for query in queries if "set_config" in query and query not in begins]  # no round trip more
+    async with databases.desk.read(DORA) as uow:
+        assert await ask(uow, SETTINGS) == f"rfq_desk {DORA}"
+        assert await ask(uow, "SHOW transaction_isolation") == "repeatable read"
+        assert await ask(uow, "SHOW transaction_read_only") == "on"
+    async with databases.desk.begin(firms=(ANNA, DORA)) as uow:
+        assert await ask(uow, SETTINGS) == f"rfq_desk {ANNA},{DORA}"
+    async with databases.desk.begin() as uow:
+        assert await ask(uow, SETTINGS) == "rfq_desk"
+    async with databases.desk.begin(firm=ANNA):
+        pass  # nothing asked, so nothing begun
+    async with databases.desk.connect() as connection:
+        assert (await connection.execute(text(SETTINGS))).scalar_one() == "rfq_desk"
+    await databases.close()
+
+
+async def test_each_pool_is_its_own_role_and_shows_its_own_rows(database_dsn: str) -> None:
+    async with connected(database_dsn) as owner:
+        await settle(owner)
+    databases = Databases.open(database_dsn)
+    await databases.ping()
+    for role in ROLES:
+        async with getattr(databases, role.removeprefix("rfq_")).begin() as uow:
+            assert await ask(uow, "SELECT current_user") == role
+    for firm, count in ((ANNA, 1), (BERT, 1), (DORA, 0)):
+        async with databases.client.read(firm) as uow:
+            assert await ask(uow, "SELECT count(*) FROM rfq") == count
+    async with databases.client.read() as uow:
+        assert await ask(uow, "SELECT count(*) FROM rfq") == 0
+    await databases.close()
+
+
+def test_only_ids_name_a_firm() -> None:
+    assert scope_statement() == ""
+    assert scope_statement(ANNA) == f"SELECT set_config('app.firm', '{ANNA}', true);"
+    for wrong in ("x', true); DROP TABLE rfq; --", str(ANNA)):
+        with pytest.raises(InvariantError):
+            scope_statement(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvariantError):
+            scope_statement(firms=[ANNA, wrong])  # type: ignore[list-item]
+
+
+async def test_a_busy_pool_is_reached_and_a_refused_role_is_not(database_dsn: str) -> None:
+    databases = Databases.open(database_dsn, acquire_timeout_s=0.2)
+    async with databases.auditor.connect(), databases.auditor.connect():
+        await databases.ping()
+    await databases.close()
+    strangers = Databases.open(database_dsn, "another secret")
+    with pytest.raises(RfqError) as caught:
+        await strangers.ping()
+    assert caught.value.code is ErrorCode.DATABASE_UNAVAILABLE
+    await strangers.close()
+
+
+def test_the_address_of_a_role() -> None:
+    password = role_password("rfq_desk", "s/e:c@r%t")
+    assert len(password) == 64
+    assert password != role_password("rfq_client", "s/e:c@r%t")
+    for given in (
+        "postgresql://owner:s%2Fe%3Ac%40r%25t@one:1,two:2/rfq?sslmode=verify-full",
+        "postgresql://owner@one:1,two:2/rfq?sslmode=verify-full&password=s%2Fe%3Ac%40r%25t",
+        "postgresql://one:1,two:2/rfq?user=owner&password=s%2Fe%3Ac%40r%25t&sslmode=verify-full",
+    ):
+        assert role_dsn(given, "rfq_desk") == f"postgresql://rfq_desk:{password}@one:1,two:2/rfq?sslmode=verify-full"
+    assert role_dsn("postgres://owner:other@h/d", "rfq_desk", "s/e:c@r%t") == f"postgres://rfq_desk:{password}@h/d"
+    with pytest.raises(RfqError, match="RFQ_DATABASE_ROLE_SECRET"):
+        role_dsn("postgresql://owner@localhost/rfq", "rfq_desk")
+
+
+async def test_a_new_secret_is_a_new_password(own_server: EmbeddedPostgres) -> None:
+    migrate.upgrade(own_server.dsn)
+    first = Databases.open(own_server.dsn)
+    await first.ping()
+    migrate.upgrade(own_server.dsn, secret="a new secret")
+    second = Databases.open(own_server.dsn, "a new secret")
+    await second.ping()
+    await first.ping()  # who is in stays in
+    await first.close()
+    with pytest.raises(RfqError):
+        await first.ping()
+    await second.close()
+
+
+async def test_roles_that_may_too_much_or_are_missing_are_refused(own_server: EmbeddedPostgres) -> None:
+    async with connected(own_server.dsn) as owner:
+        await owner.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+        plain_dsn = own_server.dsn.replace(own_server.dsn.split("://")[1].split("@")[0], "plain:plain")
+        with pytest.raises(RfqError, match="may not make the missing roles rfq_auditor"):
+            migrate.upgrade(plain_dsn)
+        migrate.upgrade(own_server.dsn)
+        await owner.execute("ALTER ROLE rfq_client BYPASSRLS")
+        with pytest.raises(RfqError, match="rfq_client: more than LOGIN"):
+            migrate.upgrade(own_server.dsn)
+        await owner.execute("ALTER ROLE rfq_client NOBYPASSRLS")
+        migrate.upgrade(own_server.dsn)
+        # the passwords are not in any log: what was sent is their verifier
+        stored = await owner.fetchval("SELECT rolpassword FROM pg_authid WHERE rolname = 'rfq_client'")
+        assert stored.startswith("SCRAM-SHA-256$4096:")
+        await owner.execute("CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'keeper'")
+    keeper_dsn = own_server.dsn.replace(own_server.dsn.split("://")[1].split("@")[0], "keeper:keeper")
+    # may make roles, but not touch those that somebody else made: the passwords stay
+    with pytest.raises(RfqError, match="permission denied"):  # for the schema, not for the roles
+        migrate.upgrade(keeper_dsn)
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(role_dsn(own_server.dsn, "rfq_client", "keeper"))

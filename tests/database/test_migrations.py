@@ -20,27 +20,33 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from rfq_service.db import migrate
 from rfq_service.db.embedded import EmbeddedPostgres
-from rfq_service.db.engine import Database, asyncpg_url
+from rfq_service.db.engine import Database, Databases, asyncpg_url
 from rfq_service.db.tables import Base
 from rfq_service.domain.errors import RfqError
 from rfq_service.domain.identifiers import uuid7_floor
+from tests.support.postgres import DatabaseServer
 
+HEAD = "0002"
 CATALOGUE = Path(__file__).with_name("catalogue.txt")
 CATALOGUE_QUERIES = {
     "tables": """
         SELECT c.relname || ' ' || c.relkind::text || coalesce(' ' || pg_get_partkeydef(c.oid), '')
                || CASE WHEN c.relrowsecurity THEN ' rls' ELSE '' END || coalesce(' ' || c.reloptions::text, '')
-               || coalesce(' grants ' || c.relacl::text, '')
+               || CASE WHEN c.relacl @> acldefault('r', c.relowner) AND c.relacl <@ acldefault('r', c.relowner) THEN ''
+                       ELSE coalesce(' grants ' || c.relacl::text, '') END
         FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')""",
     "columns": """
         SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
                || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
                || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
-               || coalesce(' grants ' || a.attacl::text, '')
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
           AND a.attnum > 0 AND NOT a.attisdropped""",
+    "column grants": """
+        SELECT c.relname || '.' || a.attname || ' ' || a.attacl::text
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'public'::regnamespace AND a.attacl IS NOT NULL""",
     "constraints": """
         SELECT c.relname || ' ' || k.conname || ' ' || pg_get_constraintdef(k.oid)
         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
@@ -57,14 +63,21 @@ CATALOGUE_QUERIES = {
     "functions": """
         SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ') ' || md5(p.prosrc)
                || CASE WHEN p.prosecdef THEN ' security definer' ELSE '' END
-               || coalesce(' grants ' || p.proacl::text, '')
+               || coalesce(' with ' || array_to_string(p.proconfig, ' '), '')
+               || CASE WHEN p.proacl @> acldefault('f', p.proowner) AND p.proacl <@ acldefault('f', p.proowner) THEN ''
+                       ELSE coalesce(' grants ' || p.proacl::text, '') END
         FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace""",
     "partitions": """
         SELECT p.relname || ' of ' || c.relname || ' with ' ||
                (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid) || ' indexes'
         FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_class p ON p.oid = h.inhparent
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'""",
-    "policies": "SELECT tablename || ' ' || policyname || ' ' || coalesce(qual, '') FROM pg_policies",
+    "policies": """
+        SELECT tablename || ' ' || policyname || ' for ' || cmd || ' to ' || array_to_string(roles, ',')
+               || CASE permissive WHEN 'PERMISSIVE' THEN '' ELSE ' ' || permissive END
+               || coalesce(' using ' || qual, '') || coalesce(' with check ' || with_check, '')
+        FROM pg_policies WHERE schemaname = 'public'""",
+    "views": "SELECT viewname || ' ' || definition FROM pg_views WHERE schemaname = 'public'",
     "schema": "SELECT 'public' || coalesce(' grants ' || nspacl::text, '') FROM pg_namespace WHERE nspname = 'public'",
 }
 
@@ -95,13 +108,70 @@ async def test_upgrade_downgrade_upgrade(empty_database_dsn: str) -> None:
     assert migrate.current(empty_database_dsn) is None
     migrate.upgrade(empty_database_dsn)
     first = await read_catalogue(empty_database_dsn)
-    assert migrate.current(empty_database_dsn) == "0001"
+    assert migrate.current(empty_database_dsn) == HEAD
     migrate.downgrade(empty_database_dsn, "base")
     assert migrate.current(empty_database_dsn) is None
     down = await read_catalogue(empty_database_dsn)
     assert without_table(down, *CATALOGUE_QUERIES) == without_table(empty, *CATALOGUE_QUERIES)
     migrate.upgrade(empty_database_dsn)
     assert await read_catalogue(empty_database_dsn) == first
+
+
+# At the first revision: a dealer's quote that is active, what a key's firm tells of its role, and an old event.
+FIRST_ROWS = """
+    INSERT INTO firm VALUES ('00000000-0000-0000-0000-00000000000c', 'Client', false),
+                            ('00000000-0000-0000-0000-00000000000d', 'Dealer', true);
+    INSERT INTO api_key SELECT id, id, decode(repeat('ab', 31) || right(id::text, 2), 'hex'), 'rfq_', '', 1 FROM firm;
+    INSERT INTO rfq VALUES ('01000000-0000-7000-8000-000000000001', '00000000-0000-0000-0000-00000000000c', 'buy', 1,
+        'any_part', NULL, 1, 1, 9, NULL, '', false, 'open', 0, '{00000000-0000-0000-0000-00000000000d}');
+    INSERT INTO invitation VALUES ('01000000-0000-7000-8000-000000000002', '01000000-0000-7000-8000-000000000001',
+        '00000000-0000-0000-0000-00000000000d', NULL, 'buy', 1, 'any_part', NULL, 1, 1, 9, '[]', '{}', 'open');
+    INSERT INTO quote VALUES ('01000000-0000-7000-8000-000000000003', '01000000-0000-7000-8000-000000000001',
+        '00000000-0000-0000-0000-00000000000c', '00000000-0000-0000-0000-00000000000d', 'Dealer', 1, NULL, NULL, NULL,
+        1, 1, 9);
+    INSERT INTO active_quote VALUES ('01000000-0000-7000-8000-000000000003', '01000000-0000-7000-8000-000000000001', 9);
+    INSERT INTO event (id, kind, occurred_at_ns, payload_json)
+    SELECT ('01000000-0000-7000-8000-00000000001' || n)::uuid, 'quote.posted', 1, '{}' FROM generate_series(0, 2) AS n;
+"""
+
+
+@pytest.fixture
+async def empty_connection(empty_database_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    opened = await asyncpg.connect(empty_database_dsn, statement_cache_size=0)  # tables change under it
+    yield opened
+    await opened.close()
+
+
+async def test_what_was_there_before_the_second_step_stays(empty_database_dsn: str, empty_connection) -> None:
+    connection = empty_connection
+    migrate.upgrade(empty_database_dsn, "0001")
+    first = await read_catalogue(empty_database_dsn)
+    await connection.execute(FIRST_ROWS)
+    migrate.upgrade(empty_database_dsn, "0002")
+    keys = await connection.fetch("SELECT role, scopes FROM api_key ORDER BY role")
+    assert [tuple(row) for row in keys] == [
+        ("buy_side", ["rfq:read", "rfq:write"]),
+        ("dealer", ["rfq:read", "quote:write", "price:read"]),
+    ]
+    owners = "SELECT client_firm_id FROM invitation UNION ALL SELECT client_firm_id FROM active_quote"
+    assert [row[0].int for row in await connection.fetch(owners)] == [0xC, 0xC]
+    # told to nobody, yet counted; what comes now goes on from there
+    assert [row[0] for row in await connection.fetch("SELECT leaf_index FROM event_leaf ORDER BY event_id")] == [
+        0,
+        1,
+        2,
+    ]
+    await connection.execute(
+        "INSERT INTO event (id, kind, occurred_at_ns, payload_json, audience) SELECT gen_random_uuid(), kind, 1, '{}', "
+        "'none' FROM unnest(ARRAY['key.rotated', 'grant.added', 'grant.revoked', 'key.added']) AS kind"
+    )
+    assert tuple(await connection.fetchrow("SELECT * FROM sequence_events(10, 1)")) == (4, False, 6, None)
+    assert await connection.fetchval("SELECT count(*) FROM stream_entry") == 0
+    migrate.downgrade(empty_database_dsn, "0001")
+    assert await read_catalogue(empty_database_dsn) == first
+    assert await connection.fetchval("SELECT count(*) FROM event") == 4
+    migrate.upgrade(empty_database_dsn, "0002")
+    assert await connection.fetchval("SELECT count(*) FROM event_leaf") == 4
 
 
 async def test_catalogue_is_the_reviewed_one(database_dsn: str) -> None:
@@ -135,7 +205,7 @@ async def test_tables_in_code_make_the_same_schema(database_dsn: str, empty_data
 def test_two_replicas_migrate_at_once(empty_database_dsn: str) -> None:
     with ThreadPoolExecutor(3) as executor:
         list(executor.map(migrate.upgrade, [empty_database_dsn] * 3))
-    assert migrate.current(empty_database_dsn) == "0001"
+    assert migrate.current(empty_database_dsn) == HEAD
 
 
 @pytest.fixture
@@ -153,7 +223,19 @@ async def test_partitions_start_with_this_month_and_cover_a_year(connection) -> 
     assert len(months) == migrate.PARTITION_MONTHS
 
 
-async def test_ensure_partitions_adds_only_what_is_missing(database: Database) -> None:
+def test_two_databases_of_one_server_are_migrated_at_once(database_server: DatabaseServer) -> None:
+    # the roles are the same ones
+    with (
+        database_server.database(migrated=False) as one,
+        database_server.database(migrated=False) as two,
+        ThreadPoolExecutor(2) as executor,
+    ):
+        list(executor.map(migrate.upgrade, [one, two] * 3))
+        assert {migrate.current(one), migrate.current(two)} == {HEAD}
+
+
+async def test_ensure_partitions_adds_only_what_is_missing(databases: Databases) -> None:
+    database = databases.operator  # not the owner: a function of his does it
     assert await migrate.ensure_partitions(database) == 0
     assert await migrate.ensure_partitions(database, migrate.PARTITION_MONTHS + 2) == 2 * 4
     assert await migrate.ensure_partitions(database, migrate.PARTITION_MONTHS + 2) == 0
@@ -198,8 +280,11 @@ async def test_partition_bounds_are_those_of_uuid7_floor(connection) -> None:
 
 async def test_a_month_whose_rows_fell_into_the_default_stays_there(connection) -> None:
     january_2020_ns = 1_577_836_800 * 10**9
-    insert = "INSERT INTO event (id, kind, occurred_at_ns, payload_json) VALUES ($1, 'firm.added', 1, '{}')"
-    await connection.execute(insert, uuid7_floor(january_2020_ns))
+    await connection.execute(
+        "INSERT INTO event (id, kind, occurred_at_ns, payload_json, audience) "
+        "VALUES ($1, 'firm.added', 1, '{}', 'none')",
+        uuid7_floor(january_2020_ns),
+    )
     assert await connection.fetchval("SELECT ensure_partitions(DATE '2020-01-01', 1)") == 3
     assert await connection.fetchval("SELECT count(*) FROM event") == 1
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from rfq_service.db.engine import Database
-from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
+from rfq_service.db.engine import Databases
+from rfq_service.db.repositories.idempotency import KeyUsedError
+from rfq_service.domain.changes import Changes
+from rfq_service.domain.errors import InvariantError
 from rfq_service.domain.history import (
     Firm,
     InvitationOutcome,
@@ -19,7 +20,7 @@ from rfq_service.domain.history import (
     QuoteEnd,
     QuoteFilter,
 )
-from rfq_service.domain.identifiers import ApiKeyId, FillId
+from rfq_service.domain.identifiers import FillId
 from rfq_service.domain.quote import Fill, Quote, QuoteEndReason, QuoteState
 from rfq_service.domain.rfq import Rfq, RfqEvent, RfqState
 from rfq_service.domain.units import NS_PER_MS, NS_PER_S, Side
@@ -41,19 +42,15 @@ class Bar:
     depth_notional: float
 
 
-async def store_rfq(database: Database, client: Firm, dealers: list[Firm], **values) -> Rfq:
-    rfq = samples.rfq(client, **values)
-    async with database.begin() as uow:
-        await uow.rfqs.add(rfq, [samples.invitation(rfq, dealer) for dealer in dealers])
-        await uow.commit()
-    return rfq
+async def store_rfq(databases: Databases, client: Firm, dealers: list[Firm], **values) -> Rfq:
+    changes = samples.opening_changes(client, dealers, **values)
+    await samples.append(databases, changes)
+    return changes.new_rfq
 
 
-async def store_quote(database: Database, rfq: Rfq, dealer: Firm | str, **values) -> Quote:
+async def store_quote(databases: Databases, rfq: Rfq, dealer: Firm | str, **values) -> Quote:
     quote = samples.quote(rfq, dealer, **values)
-    async with database.begin() as uow:
-        await uow.quotes.add(quote)
-        await uow.commit()
+    await samples.store(databases, Changes(rfq.client_firm_id, quotes=[quote]))
     return quote
 
 
@@ -61,29 +58,9 @@ def ended(quote: Quote, state: QuoteState = QuoteState.CANCELLED) -> QuoteEnd:
     return QuoteEnd(quote.quote_id, state, QuoteEndReason.WITHDRAWN_BY_DEALER, NOW_NS + 1)
 
 
-async def test_firms_and_keys(database: Database) -> None:
-    firm, dealer = samples.firm("Alpha"), samples.firm("Beta", is_dealer=True)
-    key_id, digest = ApiKeyId(samples.new_id()), hashlib.sha256(b"secret").digest()
-    async with database.begin() as uow:
-        assert await uow.firms.add(firm)
-        assert await uow.firms.add(dealer)
-        assert not await uow.firms.add(samples.firm("Alpha"))
-        await uow.firms.add_key(key_id, firm.firm_id, digest, "rfq_ab", "desk", NOW_NS)
-        await uow.commit()
-    async with database.begin() as uow:
-        assert await uow.firms.list() == [firm, dealer]
-        assert await uow.firms.get(dealer.firm_id) == dealer
-        assert await uow.firms.by_name(["Beta", "Nobody"]) == {"Beta": dealer}
-        assert await uow.firms.key_by_digest(digest) == (key_id, firm)
-        assert await uow.firms.key_by_digest(bytes(32)) is None
-        assert await uow.firms.revoke_key(key_id, NOW_NS + 1) is not None
-        assert await uow.firms.revoke_key(key_id, NOW_NS + 2) is None
-        assert await uow.firms.key_by_digest(digest) is None
-
-
-async def test_instruments_are_replaced(database: Database) -> None:
+async def test_instruments_are_replaced(databases: Databases) -> None:
     spot, perpetual = samples.instrument(samples.SPOT), samples.instrument(samples.PERPETUAL)
-    async with database.begin() as uow:
+    async with databases.operator.begin() as uow:
         await uow.instruments.upsert(spot, perpetual)
         finer = replace(spot, tick_size=Decimal("0.0001"))
         await uow.instruments.upsert(finer)
@@ -91,76 +68,86 @@ async def test_instruments_are_replaced(database: Database) -> None:
         assert await uow.instruments.all() == [perpetual, finer]
 
 
-async def test_leaving_without_commit_leaves_nothing(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    rfq = samples.rfq(client)
-    async with database.begin() as uow:
-        await uow.rfqs.add(rfq, [samples.invitation(rfq, dealers[0])])
-        await uow.events.add(samples.event(rfq))
+async def test_leaving_without_commit_leaves_nothing(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    rfq = await store_rfq(databases, client, dealers)
+    changes = Changes(client.firm_id, saved_rfq=rfq.apply(RfqEvent.CANCEL), quotes=[samples.quote(rfq, dealers[0])])
 
-    async def fails_half_way() -> None:
-        async with database.begin() as uow:
-            await uow.rfqs.add(rfq, [])
-            raise ZeroDivisionError
+    async def store(fails: bool) -> None:
+        async with databases.desk.begin(firm=client.firm_id) as uow:
+            await uow.store([changes])
+            if fails:
+                raise ZeroDivisionError
 
+    await store(fails=False)
     with pytest.raises(ZeroDivisionError):
-        await fails_half_way()
-    async with database.begin() as uow:
-        assert await uow.rfqs.get(client.firm_id, rfq.rfq_id) is None
-        assert await uow.rfqs.invitation(dealers[0].firm_id, rfq.rfq_id) is None
+        await store(fails=True)
+    async with databases.client.read(client.firm_id) as uow:
+        assert await uow.rfqs.get(client.firm_id, rfq.rfq_id) == rfq
+        assert await uow.quotes.for_rfq(client.firm_id, rfq.rfq_id) == []
 
 
-async def test_an_rfq_comes_back_as_it_was(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    rfq = await store_rfq(database, client, [dealers[2], dealers[0]], legs=2)
-    async with database.begin() as uow:
+async def test_an_rfq_comes_back_as_it_was(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    rfq = await store_rfq(databases, client, [dealers[2], dealers[0]], legs=2)
+    async with databases.client.read(client.firm_id) as uow:
         found = await uow.rfqs.get(client.firm_id, rfq.rfq_id)
         assert found == rfq
         assert str(found.terms.price_increment) == "0.0010"
         assert await uow.rfqs.get(dealers[0].firm_id, rfq.rfq_id) is None
         assert await uow.rfqs.panel(rfq.rfq_id) == ["Cleo", "Anna"]
         assert await uow.rfqs.invited(rfq.rfq_id) == [dealers[2].firm_id, dealers[0].firm_id]
-        mine = await uow.rfqs.invitation(dealers[0].firm_id, rfq.rfq_id)
-        assert mine.terms == rfq.terms
-        assert await uow.rfqs.invitation(dealers[1].firm_id, rfq.rfq_id) is None
-        assert await uow.rfqs.rfq_for_dealer_lock(dealers[0].firm_id, rfq.rfq_id) == rfq
-        assert await uow.rfqs.rfq_for_dealer_lock(dealers[1].firm_id, rfq.rfq_id) is None
+    for dealer, is_invited in ((dealers[0], True), (dealers[1], False)):
+        async with databases.dealer.read(dealer.firm_id) as uow:
+            mine = await uow.rfqs.invitation(dealer.firm_id, rfq.rfq_id)
+            assert (None if mine is None else mine.terms) == (rfq.terms if is_invited else None)
+        async with databases.desk.begin(principal=dealer.firm_id) as uow:
+            entered = await uow.rfqs.enter_as_invited(dealer.firm_id, rfq.rfq_id)
+            assert entered == (client.firm_id if is_invited else None)
+            book = await uow.rfqs.book(client.firm_id, rfq.rfq_id)
+            assert (book is not None) is is_invited
+            if book is not None:
+                assert (book.rfq, book.panel, book.quotes) == (rfq, (dealers[2].firm_id, dealers[0].firm_id), ())
 
 
-async def test_pages_are_complete_and_newest_first(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    rfqs = [await store_rfq(database, client, dealers[:1], at_ns=NOW_NS + index * NS_PER_MS) for index in range(5)]
-    await store_rfq(database, dealers[1], dealers[2:])  # somebody else's
-    async with database.begin() as uow:
-        await uow.rfqs.save(rfqs[3].apply(RfqEvent.CANCEL))
-        await uow.commit()
-    async with database.begin() as uow:
+async def test_pages_are_complete_and_newest_first(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    rfqs = [await store_rfq(databases, client, dealers[:1], at_ns=NOW_NS + index * NS_PER_MS) for index in range(5)]
+    await store_rfq(databases, dealers[1], dealers[2:])  # somebody else's
+    await samples.store(
+        databases,
+        Changes(client.firm_id, saved_rfq=rfqs[3].apply(RfqEvent.CANCEL), events=[samples.event(rfqs[3])]),
+    )
+    async with databases.client.read(client.firm_id) as uow:
         seen, cursor = [], None
         while True:
-            page = await uow.rfqs.list(client.firm_id, cursor=cursor, limit=2)
+            page = await uow.rfqs.list_of(client.firm_id, cursor=cursor, limit=2)
             seen += [rfq.rfq_id for rfq in page.items]
             if (cursor := page.next_cursor) is None:
                 break
         assert seen == [rfq.rfq_id for rfq in reversed(rfqs)]
-        cancelled = await uow.rfqs.list(client.firm_id, state=RfqState.CANCELLED, limit=10)
+        cancelled = await uow.rfqs.list_of(client.firm_id, state=RfqState.CANCELLED, limit=10)
         assert [rfq.rfq_id for rfq in cancelled.items] == [rfqs[3].rfq_id]
         assert cancelled.next_cursor is None
+    async with databases.dealer.read(dealers[0].firm_id) as uow:
         inbound = await uow.rfqs.invitations(dealers[0].firm_id, state=InvitationState.OPEN, limit=4)
         rest = await uow.rfqs.invitations(dealers[0].firm_id, cursor=inbound.next_cursor, limit=4)
         assert [item.rfq_id for item in (*inbound.items, *rest.items)] == seen
 
 
 async def test_closing_invitations_tells_each_dealer_his_own(
-    database: Database, client: Firm, dealers: list[Firm]
+    databases: Databases, client: Firm, dealers: list[Firm]
 ) -> None:
-    rfq = await store_rfq(database, client, dealers)
-    async with database.begin() as uow:
-        told = {
-            dealers[0].firm_id: (InvitationOutcome.HIT, None),
-            dealers[1].firm_id: (InvitationOutcome.COVER, 1_500_000),
-        }
+    rfq = await store_rfq(databases, client, dealers)
+    told = {
+        dealers[0].firm_id: (InvitationOutcome.HIT, None),
+        dealers[1].firm_id: (InvitationOutcome.COVER, 1_500_000),
+    }
+    async with databases.desk.begin(firm=client.firm_id) as uow:
         await uow.rfqs.close_invitations(rfq.rfq_id, InvitationState.CLOSED, told)
         await uow.rfqs.close_invitations(rfq.rfq_id, InvitationState.EXPIRED, {})  # closed ones stay as they are
         await uow.commit()
-    async with database.begin() as uow:
-        found = [await uow.rfqs.invitation(dealer.firm_id, rfq.rfq_id) for dealer in dealers]
+    found = []
+    for dealer in dealers:
+        async with databases.dealer.read(dealer.firm_id) as uow:
+            found.append(await uow.rfqs.invitation(dealer.firm_id, rfq.rfq_id))
     assert [(item.state, item.outcome, item.cover_distance_micro_bps) for item in found] == [
         (InvitationState.CLOSED, InvitationOutcome.HIT, None),
         (InvitationState.CLOSED, InvitationOutcome.COVER, 1_500_000),
@@ -168,113 +155,137 @@ async def test_closing_invitations_tells_each_dealer_his_own(
     ]
 
 
-async def test_a_package_quote_comes_back_as_it_was(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    rfq = await store_rfq(database, client, dealers, legs=2)
-    package = await store_quote(database, rfq, dealers[0])
-    outside = await store_quote(database, rfq, "Elsewhere", at_ns=NOW_NS + NS_PER_MS)
-    async with database.begin() as uow:
+async def test_a_package_quote_comes_back_as_it_was(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    rfq = await store_rfq(databases, client, dealers, legs=2)
+    package = await store_quote(databases, rfq, dealers[0])
+    outside = await store_quote(databases, rfq, "Elsewhere", at_ns=NOW_NS + NS_PER_MS)
+    async with databases.client.read(client.firm_id) as uow:
         assert await uow.quotes.for_rfq(client.firm_id, rfq.rfq_id) == [package, outside]
         assert await uow.quotes.for_rfq(dealers[0].firm_id, rfq.rfq_id) == []
         assert await uow.quotes.get_for_client(client.firm_id, outside.quote_id) == outside
         assert await uow.quotes.get_for_client(dealers[0].firm_id, outside.quote_id) is None
-        assert await uow.quotes.get_for_dealer(dealers[0].firm_id, package.quote_id) == package
-        assert await uow.quotes.get_for_dealer(dealers[1].firm_id, package.quote_id) is None
+    for dealer, expected in ((dealers[0], package), (dealers[1], None)):
+        async with databases.dealer.read(dealer.firm_id) as uow:
+            assert await uow.quotes.get_for_dealer(dealer.firm_id, package.quote_id) == expected
 
 
 async def test_of_fifty_ends_at_once_one_succeeds(database_dsn: str, client: Firm, dealers: list[Firm]) -> None:
-    database = Database(database_dsn, pool_size=20, acquire_timeout_s=30.0, command_timeout_s=30.0)
-    rfq = await store_rfq(database, client, dealers)
-    quote = await store_quote(database, rfq, dealers[0])
+    databases = Databases.open(database_dsn, pool_size=20, acquire_timeout_s=30.0, command_timeout_s=30.0)
+    rfq = await store_rfq(databases, client, dealers)
+    quote = await store_quote(databases, rfq, dealers[0])
 
-    async def end(number: int) -> ErrorCode | None:
+    async def end(number: int) -> str:
         try:
-            async with database.begin() as uow:
-                await uow.quotes.end(replace(ended(quote), ended_at_ns=NOW_NS + number), quote)
-                await uow.commit()
-        except RfqError as error:
-            return error.code
-        return None
+            at_ns = NOW_NS + number
+            await samples.store(
+                databases, Changes(client.firm_id, ends=[(quote, replace(ended(quote), ended_at_ns=at_ns))])
+            )
+        except IntegrityError as error:
+            return str(error.orig)
+        return ""
 
     results = await asyncio.gather(*(end(number) for number in range(1, 51)))
-    assert results.count(None) == 1
-    assert results.count(ErrorCode.QUOTE_NOT_ACTIVE) == 49
-    async with database.begin() as uow:
+    assert results.count("") == 1
+    assert sum("quote_end_pkey" in result for result in results) == 49
+    async with databases.client.read(client.firm_id) as uow:
         found = await uow.quotes.get_for_client(client.firm_id, quote.quote_id)
         assert (found.state, found.end_reason) == (QuoteState.CANCELLED, QuoteEndReason.WITHDRAWN_BY_DEALER)
-        assert not await uow.quotes.end(ended(quote), quote, may_have_ended=True)
-    await database.close()
+    await databases.close()
 
 
-async def test_an_end_that_is_rolled_back_leaves_the_quote_active(
-    database: Database, client: Firm, dealers: list[Firm]
-) -> None:
-    quote = await store_quote(database, await store_rfq(database, client, dealers), dealers[0])
-    async with database.begin() as uow:
-        assert await uow.quotes.end(ended(quote), quote)
-    async with database.begin() as uow:
-        assert await uow.quotes.end(ended(quote), quote)
-        await uow.commit()
-
-
-async def test_claims_skip_what_others_hold(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    first = await store_rfq(database, client, dealers)
-    second = await store_rfq(database, client, dealers, at_ns=NOW_NS + NS_PER_S)
-    quotes = [await store_quote(database, rfq, dealers[0]) for rfq in (first, second)]
-    await store_quote(database, first, "Elsewhere")
+async def test_what_is_due_and_who_goes_first(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    first = await store_rfq(databases, client, dealers)
+    second = await store_rfq(databases, client, dealers, at_ns=NOW_NS + NS_PER_S)
+    quotes = [await store_quote(databases, rfq, dealers[0]) for rfq in (first, second)]
+    await store_quote(databases, first, "Elsewhere")  # never ends here
     later_ns = NOW_NS + 120 * NS_PER_S
-    async with database.begin() as holder, database.begin() as sweeper:
-        assert await sweeper.quotes.claim_expired(NOW_NS, 10) == []
-        assert await sweeper.rfqs.claim_expired(NOW_NS, 10) == []
-        assert await holder.rfqs.get(client.firm_id, first.rfq_id, lock=True) == first
-        assert await sweeper.quotes.claim_expired(later_ns, 10) == [quotes[1]]
-        assert await sweeper.rfqs.claim_expired(later_ns, 10) == [second]
-    async with database.begin() as uow:
-        claimed = await uow.quotes.claim_expired(later_ns, 10)
-        assert {quote.quote_id for quote in claimed} == {quote.quote_id for quote in quotes}
-        for quote in claimed:
-            await uow.quotes.end(ended(quote), quote)
-        assert await uow.quotes.claim_expired(later_ns, 10) == []
-        await uow.rfqs.save(first.apply(RfqEvent.EXPIRE))
-        assert await uow.rfqs.claim_expired(later_ns, 10) == [second]
+    both = {(first.rfq_id, client.firm_id), (second.rfq_id, client.firm_id)}
+    async with databases.desk.begin() as uow:
+        assert await uow.rfqs.due_rfqs(NOW_NS, 10) == await uow.rfqs.due_quotes(NOW_NS, 10) == []
+        assert set(await uow.rfqs.due_rfqs(later_ns, 10)) == set(await uow.rfqs.due_quotes(later_ns, 10)) == both
+        assert len(await uow.rfqs.due_rfqs(later_ns, 1)) == 1
+    async with (
+        databases.desk.begin(firm=client.firm_id) as holder,
+        databases.desk.begin(firm=client.firm_id) as sweeper,
+    ):
+        await holder.rfqs.lock(first.rfq_id)
+        assert not await sweeper.rfqs.try_lock(first.rfq_id)
+        assert await sweeper.rfqs.try_lock(second.rfq_id)
+    changes = Changes(client.firm_id, saved_rfq=first.apply(RfqEvent.EXPIRE), ends=[(quotes[0], ended(quotes[0]))])
+    await samples.store(databases, changes)
+    async with databases.desk.begin() as uow:
+        assert await uow.rfqs.due_rfqs(later_ns, 10) == [(second.rfq_id, client.firm_id)]
+        assert await uow.rfqs.due_quotes(later_ns, 10) == [(second.rfq_id, client.firm_id)]
 
 
-async def test_scores_and_decisions_belong_to_the_client(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    rfq = await store_rfq(database, client, dealers)
-    quote = await store_quote(database, rfq, dealers[0])
-    first, second = samples.decision(rfq, None), samples.decision(rfq, quote.quote_id, NOW_NS + NS_PER_MS)
-    scores = [samples.evaluation(quote, second.decision_id, side=side) for side in (Side.BUY, Side.SELL)]
-    async with database.begin() as uow:
-        await uow.quotes.add_decision(first)
-        await uow.quotes.add_decision(second)
-        await uow.quotes.add_evaluations(scores)
-        await uow.quotes.add_evaluations([])
+async def test_a_key_is_stored_with_its_effect_and_purged_at_its_time(
+    databases: Databases, client: Firm, dealers: list[Firm]
+) -> None:
+    rfq = await store_rfq(databases, client, dealers)
+    short, long = (
+        samples.record(client, key=b"short", body=b""),
+        samples.record(client, key=b"long", body=b"{}" * 9_999),
+    )
+    for record in (short, long):
+        await samples.store(databases, Changes(client.firm_id, events=[samples.event(rfq)], record=record))
+    with pytest.raises(KeyUsedError):
+        await samples.store(databases, Changes(client.firm_id, events=[samples.event(rfq)], record=short))
+    async with databases.client.read(client.firm_id) as uow:
+        for record in (short, long):
+            assert await uow.idempotency.find(client.firm_id, record.operation, record.key_digest) == record
+        assert await uow.idempotency.find(client.firm_id, "another", short.key_digest) is None
+    async with databases.dealer.read(dealers[0].firm_id) as uow:
+        assert await uow.idempotency.find(client.firm_id, short.operation, short.key_digest) is None
+    async with databases.operator.begin() as uow:
+        assert await uow.idempotency.purge(short.expires_at_ns - 1, 10) == 0
+        assert await uow.idempotency.purge(short.expires_at_ns, 1) == 1
+        assert await uow.idempotency.purge(short.expires_at_ns, 10) == 1
         await uow.commit()
-    async with database.begin() as uow:
+
+
+async def test_a_key_is_claimed_by_one_transaction_at_a_time(databases: Databases, client: Firm) -> None:
+    async with databases.desk.begin(firm=client.firm_id) as first, databases.desk.begin(firm=client.firm_id) as second:
+        assert await first.idempotency.try_lock(-(2**63))
+        assert not await second.idempotency.try_lock(-(2**63))
+        assert await second.idempotency.try_lock(2**63 - 1)
+
+
+async def test_scores_and_decisions_belong_to_the_client(
+    databases: Databases, client: Firm, dealers: list[Firm]
+) -> None:
+    rfq = await store_rfq(databases, client, dealers)
+    quote = await store_quote(databases, rfq, dealers[0])
+    # the number decides which is newer, whatever the clocks of two replicas said
+    first = samples.decision(rfq, None, NOW_NS + NS_PER_MS, number=1)
+    second = samples.decision(rfq, quote.quote_id, number=2)
+    scores = [samples.evaluation(rfq, quote, second.decision_id, side=side) for side in (Side.BUY, Side.SELL)]
+    await samples.store(databases, Changes(client.firm_id, decisions=[second, first], evaluations=scores))
+    async with databases.client.read(client.firm_id) as uow:
         assert await uow.quotes.latest_decision(client.firm_id, rfq.rfq_id) == second
         assert await uow.quotes.latest_decision(dealers[0].firm_id, rfq.rfq_id) is None
         found = await uow.quotes.evaluations(client.firm_id, rfq.rfq_id)
         assert {item.side: item for item in found} == {item.side: item for item in scores}
-        assert await uow.quotes.evaluations(dealers[0].firm_id, rfq.rfq_id) == []
+    async with databases.client.read(dealers[0].firm_id) as uow:
+        assert await uow.quotes.evaluations(client.firm_id, rfq.rfq_id) == []
 
 
-async def test_history_filters(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    single = await store_rfq(database, client, dealers)
-    package = await store_rfq(database, client, dealers, legs=2, at_ns=NOW_NS + NS_PER_S)
+async def test_history_filters(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    single = await store_rfq(databases, client, dealers)
+    package = await store_rfq(databases, client, dealers, legs=2, at_ns=NOW_NS + NS_PER_S)
     quotes = [
-        await store_quote(database, single, dealers[0]),
-        await store_quote(database, single, dealers[1], at_ns=NOW_NS + 1 * NS_PER_S),
-        await store_quote(database, package, dealers[0], at_ns=NOW_NS + 2 * NS_PER_S),
-        await store_quote(database, package, "Elsewhere", at_ns=NOW_NS + 3 * NS_PER_S),
+        await store_quote(databases, single, dealers[0]),
+        await store_quote(databases, single, dealers[1], at_ns=NOW_NS + 1 * NS_PER_S),
+        await store_quote(databases, package, dealers[0], at_ns=NOW_NS + 2 * NS_PER_S),
+        await store_quote(databases, package, "Elsewhere", at_ns=NOW_NS + 3 * NS_PER_S),
     ]
     decision = samples.decision(single, quotes[0].quote_id)
-    score = samples.evaluation(quotes[0], decision.decision_id, verdict="toxic")
-    async with database.begin() as uow:
-        await uow.quotes.add_evaluations([score, samples.evaluation(quotes[1], decision.decision_id)])
-        await uow.quotes.end(ended(quotes[1]), quotes[1])
-        await uow.commit()
+    score = samples.evaluation(single, quotes[0], decision.decision_id, verdict="toxic")
+    fair = samples.evaluation(single, quotes[1], decision.decision_id)
+    end = (quotes[1], ended(quotes[1]))
+    await samples.store(databases, Changes(client.firm_id, evaluations=[score, fair], ends=[end]))
 
     async def found(**wanted) -> list[int]:
-        async with database.begin() as uow:
+        async with databases.client.read(client.firm_id) as uow:
             page = await uow.quotes.history(client.firm_id, QuoteFilter(**wanted), limit=10)
         ids = [quote.quote_id for quote in quotes]
         return [ids.index(record.quote.quote_id) for record in page.items]
@@ -291,7 +302,7 @@ async def test_history_filters(database: Database, client: Firm, dealers: list[F
     assert await found(verdict="toxic") == [0]
     assert await found(verdict="fair") == [1]
     assert await found(verdict="nothing like it") == []
-    async with database.begin() as uow:
+    async with databases.client.read(client.firm_id) as uow:
         page = await uow.quotes.history(client.firm_id, QuoteFilter(), limit=3)
         rest = await uow.quotes.history(client.firm_id, QuoteFilter(), cursor=page.next_cursor, limit=3)
         assert [record.quote for record in rest.items] == [quotes[0]]
@@ -302,13 +313,14 @@ async def test_history_filters(database: Database, client: Firm, dealers: list[F
         assert (await uow.quotes.history(dealers[0].firm_id, QuoteFilter(), limit=3)).items == ()
 
 
-async def test_a_dealer_sees_his_quotes_and_no_score(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    single = await store_rfq(database, client, dealers)
-    package = await store_rfq(database, client, dealers, legs=2, at_ns=NOW_NS + NS_PER_S)
-    mine = [await store_quote(database, single, dealers[0]), await store_quote(database, package, dealers[0])]
-    await store_quote(database, single, dealers[1])
-    async with database.begin() as uow:
-        await uow.quotes.add_evaluations([samples.evaluation(mine[0], samples.new_id())])
+async def test_a_dealer_sees_his_quotes_and_no_score(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    single = await store_rfq(databases, client, dealers)
+    package = await store_rfq(databases, client, dealers, legs=2, at_ns=NOW_NS + NS_PER_S)
+    mine = [await store_quote(databases, single, dealers[0]), await store_quote(databases, package, dealers[0])]
+    await store_quote(databases, single, dealers[1])
+    score = samples.evaluation(single, mine[0], samples.new_id())
+    await samples.store(databases, Changes(client.firm_id, evaluations=[score]))
+    async with databases.dealer.read(dealers[0].firm_id) as uow:
         page = await uow.quotes.history_for_dealer(dealers[0].firm_id, QuoteFilter(), limit=10)
         assert {record.quote.quote_id for record in page.items} == {quote.quote_id for quote in mine}
         assert {record.rfq_state for record in page.items} == {None}
@@ -321,9 +333,9 @@ async def test_a_dealer_sees_his_quotes_and_no_score(database: Database, client:
                 await uow.quotes.history_for_dealer(dealers[0].firm_id, forbidden, limit=10)
 
 
-async def test_fills_make_the_dealers_position(database: Database, client: Firm, dealers: list[Firm]) -> None:
-    rfq = await store_rfq(database, client, dealers, legs=2)
-    quotes = [await store_quote(database, rfq, dealer) for dealer in dealers[:2]]
+async def test_fills_make_the_dealers_position(databases: Databases, client: Firm, dealers: list[Firm]) -> None:
+    rfq = await store_rfq(databases, client, dealers, legs=2)
+    quotes = [await store_quote(databases, rfq, dealer) for dealer in dealers[:2]]
 
     def fill(quote: Quote, side: Side, quantity: str) -> Fill:
         return Fill(
@@ -339,25 +351,23 @@ async def test_fills_make_the_dealers_position(database: Database, client: Firm,
         )
 
     fills = [fill(quotes[0], Side.BUY, "100"), fill(quotes[1], Side.SELL, "40")]
-    async with database.begin() as uow:
-        for item in fills:
-            await uow.quotes.add_fill(item, rfq.terms)
-        await uow.commit()
-    async with database.begin() as uow:
+    await samples.store(databases, Changes(client.firm_id, fills=[(item, rfq.terms) for item in fills]))
+    async with databases.client.read(client.firm_id) as uow:
         # made in the same nanosecond, so nothing says which was first
         assert sorted(await uow.quotes.fills(client.firm_id, rfq.rfq_id), key=lambda item: item.side) == fills
         assert await uow.quotes.fills(dealers[0].firm_id, rfq.rfq_id) == []
-        # the client bought 60 packages net: one spot each from the dealer, half a perpetual each to him
+    # the client bought 60 packages net: one spot each from the dealer, half a perpetual each to him
+    async with databases.dealer.read(dealers[0].firm_id) as uow:
         assert await uow.quotes.position(dealers[0].firm_id, samples.SPOT) == Decimal(-60)
         assert await uow.quotes.position(dealers[0].firm_id, samples.PERPETUAL) == Decimal(30)
         assert await uow.quotes.position(dealers[1].firm_id, samples.SPOT) == 0
-        with pytest.raises(IntegrityError, match="fill_quote_id_key"):
-            await uow.quotes.add_fill(fill(quotes[0], Side.BUY, "1"), rfq.terms)
+    with pytest.raises(IntegrityError, match="fill_quote_id_key"):
+        await samples.store(databases, Changes(client.firm_id, fills=[(fill(quotes[0], Side.BUY, "1"), rfq.terms)]))
 
 
-async def test_bars_are_replaced(database: Database, client: Firm) -> None:
+async def test_bars_are_replaced(databases: Databases, client: Firm) -> None:
     bar = Bar(samples.SPOT, NOW_NS, *(Decimal("1.5"),) * 4, Decimal(7), 3, 2.5, 1e5)
-    async with database.begin() as uow:
+    async with databases.operator.begin() as uow:
         assert await uow.market.add_bars([bar, replace(bar, start_ns=NOW_NS + 60 * NS_PER_S)]) == 2
         assert await uow.market.add_bars([replace(bar, trade_count=4)]) == 1
         assert await uow.market.add_bars([]) == 0

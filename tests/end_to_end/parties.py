@@ -1,4 +1,4 @@
-"""A real service process on a real database, and the firms that use it over real sockets."""
+"""A real service process on a real database, and the firms that use it by the client library alone."""
 
 from __future__ import annotations
 
@@ -6,53 +6,66 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-import httpx
+import pytest
 
 from rfq_service import administration
+from rfq_service.client import Call, Client, Leg, Policy, Refused, RfqServiceError
+from rfq_service.client.schemas.enums import MarketStatus, RequestSide
+from rfq_service.client.schemas.market import BoardRow
+from rfq_service.client.schemas.quote import Quote
+from rfq_service.client.schemas.rfq import RfqView
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.settings import Settings
 from tests.support.processes import our_service
 
 CLIENT, RIVAL = "Client", "Rival Client"
 DEALERS = ("Dealer A", "Dealer B", "Dealer C")
+# For tests that want to see a failure, not how it is overcome.
+IMPATIENT = Policy(deadline_s=0.5, timeout_s=20.0)
+
+Keys = dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Parties:
-    """A running service and a connection for each firm."""
+    """A running service and a client for each firm."""
 
     process: subprocess.Popen[bytes]
     port: int
     log: Path
-    http: dict[str, httpx.Client]
+    keys: Keys
+    firms: dict[str, Client]
 
-    def market(self) -> dict[str, Any]:
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self, firm: str, policy: Policy, url: str = "") -> Client:
+        """Another client of a firm, as patient as told, by way of another address if one is given."""
+        return Client(url or self.url, *self.keys[firm], policy=policy)
+
+    def market(self) -> BoardRow:
         """The line of a live instrument on the board."""
-        rows: list[dict[str, Any]] = self.http[CLIENT].get("/v1/board").json()["items"]
-        return next(row for row in rows if row["status"] == "live")
+        return next(row for row in self.firms[CLIENT].list_board().items if row.status == MarketStatus.LIVE)
 
-    def open_rfq(self, **changes: Any) -> dict[str, Any]:
+    def open_rfq(self, **changes: Any) -> RfqView:
         """An RFQ to buy 1,000 units, from the client to all dealers."""
-        terms = {"legs": [{"instrument_id": self.market()["instrument_id"]}], "side": "buy", "quantity": "1000"}
-        answer = self.http[CLIENT].post("/v1/rfqs", json={**terms, **changes})
-        assert answer.status_code == 201, answer.text
-        opened: dict[str, Any] = answer.json()
-        return opened
+        terms: dict[str, Any] = {"side": RequestSide.BUY, "quantity": 1000, **changes}
+        return self.firms[CLIENT].open_rfq(legs=[Leg(self.market().instrument_id)], **terms)
 
-    def quote(self, dealer: str, rfq_id: str, ticks_above: int = 0, **changes: Any) -> dict[str, Any]:
+    def quote(self, dealer: str, rfq_id: UUID, ticks_above: int = 0, **changes: Any) -> Quote:
         """An offer some ticks above the board's."""
-        price = Decimal(self.market()["ask"]) + ticks_above * Decimal("0.001")
-        body = {"ask": {"price": str(price)}, **changes}
-        answer = self.http[dealer].post(f"/v1/dealer/rfqs/{rfq_id}/quotes", json=body)
-        assert answer.status_code == 201, answer.text
-        posted: dict[str, Any] = answer.json()
-        return posted
+        ask = self.market().ask
+        assert ask is not None
+        return self.firms[dealer].post_quote(rfq_id, ask=ask + ticks_above * Decimal("0.001"), **changes)
 
     def kill(self) -> None:
         """Kill the service as a power cut would."""
@@ -60,15 +73,33 @@ class Parties:
         self.process.wait()
 
 
-def issue_keys(dsn: str) -> dict[str, str]:
-    """A key of every firm; firms are added where they are missing."""
+@contextmanager
+def refused(status: int, *codes: str) -> Iterator[pytest.ExceptionInfo[RfqServiceError]]:
+    """Expect a refusal with one of these codes."""
+    with pytest.raises(Refused) as raised:
+        yield raised
+    assert raised.value.status == status
+    assert raised.value.code in codes
 
-    async def work(uow: UnitOfWork) -> dict[str, str]:
+
+def text_of(client: Client, call: Call[Any]) -> str:
+    """The very text of a reply, with whatever a client does not know of."""
+    text: str = client.send(replace(call, reply=str))
+    return text
+
+
+def issue_keys(dsn: str) -> Keys:
+    """A key of every firm, id and secret; firms are added where they are missing."""
+
+    async def work(uow: UnitOfWork) -> Keys:
         known = await uow.firms.by_name([CLIENT, RIVAL, *DEALERS])
+        keys = {}
         for name in (CLIENT, RIVAL, *DEALERS):
             if name not in known:
                 await administration.store_firm(uow, name, is_dealer=name in DEALERS)
-        return {name: (await administration.store_key(uow, name, "test"))[1] for name in (CLIENT, RIVAL, *DEALERS)}
+            key_id, secret = await administration.store_key(uow, name, "test")
+            keys[name] = (str(key_id), secret)
+        return keys
 
     return administration.in_transaction(Settings(), work, dsn)
 
@@ -78,14 +109,8 @@ def serving(dsn: str, folder: Path, **settings: str) -> Iterator[Parties]:
     """The service as its user starts it, with the simulated market."""
     keys = issue_keys(dsn)
     log = folder / f"service-{os.urandom(4).hex()}.log"
-    with our_service(dsn, {"RFQ_MARKET_SOURCE": "simulated", **settings}, log) as (process, port):
-        base = f"http://127.0.0.1:{port}"
-        http = {
-            name: httpx.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=20.0)
-            for name, key in keys.items()
-        }
-        try:
-            yield Parties(process, port, log, http)
-        finally:
-            for client in http.values():
-                client.close()
+    environment = {"RFQ_MARKET_SOURCE": "simulated", **settings}
+    with our_service(dsn, environment, log) as (process, port), ExitStack() as stack:
+        url = f"http://127.0.0.1:{port}"
+        firms = {name: stack.enter_context(Client(url, *key)) for name, key in keys.items()}
+        yield Parties(process, port, log, keys, firms)

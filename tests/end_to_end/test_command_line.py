@@ -46,7 +46,7 @@ def query(dsn: str, statement: str) -> list[asyncpg.Record]:
 
 def test_schema_goes_up_down_and_up(empty_database_dsn: str) -> None:
     for arguments, revision in (
-        (("upgrade",), "0001"),
+        (("upgrade",), "0002"),
         (("downgrade", "base"), "base"),
         (("upgrade", "0001"), "0001"),
     ):
@@ -61,16 +61,57 @@ def test_firms_and_keys(database_dsn: str) -> None:
     assert (again.returncode, "already" in again.stderr) == (1, True)
     assert "Alder  dealer" in rfq(database_dsn, "firm", "list").stdout
     made = rfq(database_dsn, "key", "add", "Alder", "--label", "desk 4")
-    key = made.stdout.strip()
-    [row] = query(database_dsn, "SELECT id, digest, label, revoked_at_ns FROM api_key")
-    assert (bytes(row["digest"]), row["label"], row["revoked_at_ns"]) == (digest_of(key), "desk 4", None)
-    assert key not in str(query(database_dsn, "SELECT * FROM event"))
-    assert rfq(database_dsn, "key", "revoke", str(row["id"])).returncode == 0
-    assert query(database_dsn, "SELECT revoked_at_ns FROM api_key")[0]["revoked_at_ns"] > 0
-    assert rfq(database_dsn, "key", "revoke", str(row["id"])).returncode == 1
+    key = issued_by(made)
+    [row] = query(database_dsn, "SELECT id, digest, label, role, revoked_at_ns FROM api_key")
+    assert (str(row["id"]), bytes(row["digest"])) == (key["client_id"], digest_of(key["client_secret"]))
+    assert (row["label"], row["role"], row["revoked_at_ns"]) == ("desk 4", "dealer", None)
+    rotated = issued_by(rfq(database_dsn, "key", "rotate", key["client_id"], "--overlap-s", "0"))
+    assert rfq(database_dsn, "key", "rotate", key["client_id"]).returncode == 1
+    assert rfq(database_dsn, "key", "revoke", rotated["client_id"]).returncode == 0
+    assert rfq(database_dsn, "key", "revoke", rotated["client_id"]).returncode == 1
+    assert rfq(database_dsn, "key", "revoke", "x").returncode == 1
     assert rfq(database_dsn, "key", "add", "Nobody").returncode == 1
-    kinds = [row["kind"] for row in query(database_dsn, "SELECT kind FROM event ORDER BY id")]
-    assert kinds == ["firm.added", "key.added", "key.revoked"]
+    buying = ("key", "add", "Alder", "--role", "buy_side", "--scope", "rfq:read", "--life-s", "60")
+    narrow = issued_by(rfq(database_dsn, *buying))
+    listed = rfq(database_dsn, "key", "list", "Alder").stdout
+    lines = {line.split()[0]: line for line in listed.splitlines()}
+    assert set(lines) == {key["client_id"], rotated["client_id"], narrow["client_id"]}
+    assert "usable  buy_side  Alder  [rfq:read]" in lines[narrow["client_id"]]
+    assert all("ended  dealer" in lines[one["client_id"]] for one in (key, rotated))
+    everything = str(query(database_dsn, "SELECT * FROM event")) + listed
+    assert all(one["client_secret"] not in everything for one in (key, rotated, narrow))
+    events = query(database_dsn, "SELECT kind, payload_json->>'by' AS by FROM event ORDER BY id")
+    kinds = ["firm.added", "key.added", "key.rotated", "key.revoked", "key.added"]
+    assert [(row["kind"], row["by"]) for row in events] == [(kind, "command line") for kind in kinds]
+
+
+def issued_by(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What a command that makes a key prints: a line for the id and one for the secret, fit for a shell's eval."""
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def test_grants_and_signing_keys(database_dsn: str) -> None:
+    for firm in ("Alder", "Auditor"):
+        assert rfq(database_dsn, "firm", "add", firm).returncode == 0
+    one = rfq(database_dsn, "grant", "add", "Auditor", "Alder").stdout.strip()
+    all_of_them = rfq(database_dsn, "grant", "add", "Auditor", "--every-firm").stdout.strip()
+    assert "already" in rfq(database_dsn, "grant", "add", "Auditor", "Alder").stderr
+    assert rfq(database_dsn, "grant", "add", "Auditor").returncode == 2
+    assert rfq(database_dsn, "grant", "revoke", all_of_them).returncode == 0
+    assert rfq(database_dsn, "grant", "revoke", all_of_them).returncode == 1
+    listed = rfq(database_dsn, "grant", "list").stdout
+    assert f"{one}  live  Auditor reads Alder" in listed
+    assert f"{all_of_them}  ended  Auditor reads every firm" in listed
+    for _ in range(2):
+        assert rfq(database_dsn, "token-key", "rotate").returncode == 0
+    keys = query(database_dsn, "SELECT private_key, retired_at_ns FROM token_key ORDER BY id")
+    assert [(key["private_key"] is None, key["retired_at_ns"] is None) for key in keys] == [
+        (True, False),
+        (False, True),
+    ]
+    refused = rfq(database_dsn, "token-key", "rotate", RFQ_AUTH_TOKEN_KEY_FILE="/no/such.pem")
+    assert (refused.returncode, "no/such.pem" in refused.stderr, refused.stderr.count("\n")) == (1, True, 1)
 
 
 def test_what_the_database_refuses_is_said_in_one_line(database_dsn: str) -> None:

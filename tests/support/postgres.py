@@ -59,7 +59,7 @@ class DatabaseServer:
             self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _migrated_template(self) -> str:
-        """Build the template by the real Alembic upgrade, once."""
+        """Build the template by the real upgrade, once; it makes the login roles of the whole server, too."""
         if not self._has_template:
             from rfq_service.db.migrate import upgrade
 

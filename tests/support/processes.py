@@ -67,6 +67,61 @@ def our_service(dsn: str, environment: dict[str, str], log: Path) -> Iterator[tu
             stop(process)
 
 
+class ServiceProcess:
+    """``rfq serve`` that can be killed, and started again on the same port.
+
+    Args:
+        dsn: database.
+        environment: settings and whatever else the process is to see.
+        folder: where its logs go, one for each start.
+    """
+
+    def __init__(self, dsn: str, environment: dict[str, str], folder: Path) -> None:
+        self._environment = {**os.environ, "RFQ_DATABASE_URL": dsn, **environment}
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        self.logs: list[Path] = []
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process of the last start."""
+        if self._process is None:
+            raise RuntimeError("the service has not been started")
+        return self._process
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self.launch()
+        self.port = wait_for_port(self.process, self.logs[-1])
+        wait_until_ready(self.port)
+
+    def launch(self) -> None:
+        """Start it without waiting."""
+        log = self._folder / f"service-{os.urandom(4).hex()}.log"
+        self.logs.append(log)
+        environment = {**self._environment, "RFQ_HTTP_PORT": str(self.port)}
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "rfq_service", "serve"], env=environment, stdout=output, stderr=output
+            )
+
+    def kill(self) -> None:
+        """Kill it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Interrupt it and wait for its end; does nothing where it never started."""
+        if self._process is not None:
+            stop(self._process)
+
+
 @contextmanager
 def bare_service(dsn: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The bare handler; yields the process and its port."""

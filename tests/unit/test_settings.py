@@ -70,9 +70,9 @@ def test_numbers_have_bounds(section, item):
 
 
 def test_numbers_keep_their_kind():
-    settings = read_settings({"RFQ_HTTP_PORT": "0", "RFQ_HTTP_KEY_CACHE_S": "3", "RFQ_MARKET_SPEED": "0.5"})
+    settings = read_settings({"RFQ_HTTP_PORT": "0", "RFQ_HTTP_RATE_PER_S": "3", "RFQ_MARKET_SPEED": "0.5"})
     assert settings.http.port == 0
-    assert isinstance(settings.http.key_cache_s, float)
+    assert isinstance(settings.http.rate_per_s, float)
     assert settings.market.speed == 0.5
     assert refused({"RFQ_HTTP_PORT": "80.5"}) == "RFQ_HTTP_PORT='80.5': a number is needed"
 

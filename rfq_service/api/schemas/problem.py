@@ -22,3 +22,10 @@ class Problem(WireOut, frozen=True):
         str, msgspec.Meta(description="Path of the field or parameter at fault; empty when there is none.")
     ]
     trace_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", description="Name it when you ask us.")]
+
+
+class OAuthProblem(Problem, frozen=True):
+    """An error of the token endpoint: the same, with the members that RFC 6749 asks for."""
+
+    error: Annotated[str, msgspec.Meta(examples=["invalid_client"])]
+    error_description: str

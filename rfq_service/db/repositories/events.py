@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,9 +19,11 @@ class EventRepository:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self._position = count()
 
     async def add(self, *events: Event) -> None:
-        """Append events."""
+        """Append events, each with its place in the transaction."""
         if not events:
             return
-        await self._connection.execute(insert(_event), [event_values(event) for event in events])
+        values = [event_values(event, next(self._position)) for event in events]
+        await self._connection.execute(insert(_event), values)

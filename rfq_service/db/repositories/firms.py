@@ -1,24 +1,25 @@
-"""Firms and their API keys."""
+"""Firms: the market's directory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rfq_service.db.tables import ApiKeyRow, FirmRow, table_of
-from rfq_service.domain.history import Firm
-from rfq_service.domain.identifiers import ApiKeyId, FirmId
+from rfq_service.db.repositories.conversion import to_page
+from rfq_service.db.tables import FirmRow, table_of
+from rfq_service.domain.history import Firm, Page
+from rfq_service.domain.identifiers import FirmId
 
 _firm = table_of(FirmRow)
-_key = table_of(ApiKeyRow)
 _Firms = list[Firm]
 
 
 class FirmRepository:
-    """Queries on firms and keys. A key is known by the SHA-256 of its secret only."""
+    """Queries on firms."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -43,36 +44,13 @@ class FirmRepository:
         """All firms by name."""
         return [_to_firm(row) for row in await self._connection.execute(select(_firm).order_by(_firm.c.name))]
 
-    async def add_key(
-        self, key_id: ApiKeyId, firm_id: FirmId, digest: bytes, prefix: str, label: str, created_at_ns: int
-    ) -> None:
-        """Add a key; ``digest`` is the SHA-256 of the secret, ``prefix`` its first characters for people."""
-        await self._connection.execute(
-            insert(_key).values(
-                id=key_id, firm_id=firm_id, digest=digest, prefix=prefix, label=label, created_at_ns=created_at_ns
-            )
-        )
-
-    async def key_by_digest(self, digest: bytes) -> tuple[ApiKeyId, Firm] | None:
-        """The key with that digest and its firm; ``None`` when unknown or revoked."""
-        statement = (
-            select(_firm, _key.c.id.label("key_id"))
-            .join(_key, _key.c.firm_id == _firm.c.id)
-            .where(_key.c.digest == digest, _key.c.revoked_at_ns.is_(None))
-        )
-        row = (await self._connection.execute(statement)).first()
-        return None if row is None else (ApiKeyId(row.key_id), _to_firm(row))
-
-    async def revoke_key(self, key_id: ApiKeyId, revoked_at_ns: int) -> FirmId | None:
-        """Revoke a key and return its firm; ``None`` when it is unknown or already revoked."""
-        statement = (
-            update(_key)
-            .where(_key.c.id == key_id, _key.c.revoked_at_ns.is_(None))
-            .values(revoked_at_ns=revoked_at_ns)
-            .returning(_key.c.firm_id)
-        )
-        firm_id = (await self._connection.execute(statement)).scalar_one_or_none()
-        return None if firm_id is None else FirmId(firm_id)
+    async def page(self, cursor: UUID | None, limit: int) -> Page[Firm]:
+        """Firms, newest first."""
+        statement = select(_firm).order_by(_firm.c.id.desc()).limit(limit + 1)
+        if cursor is not None:
+            statement = statement.where(_firm.c.id < cursor)
+        found = [_to_firm(row) for row in await self._connection.execute(statement)]
+        return to_page(found, limit, lambda firm: firm.firm_id)
 
 
 def _to_firm(row: Row[tuple[object, ...]]) -> Firm:

@@ -44,7 +44,7 @@ _invitation = table_of(InvitationRow)
 # disagree between the making of the id and the reading of the time.
 _ID_MARGIN_NS = 60 * NS_PER_S
 
-Quotes = Select[tuple[Any, ...]]
+Rows = Select[tuple[Any, ...]]
 
 
 class HistoryQueries:
@@ -98,7 +98,7 @@ class HistoryQueries:
         records = [QuoteRecord(to_quote(row), terms[row.rfq_id], None, ()) for row in rows]
         return to_page(records, limit, lambda record: record.quote.quote_id)
 
-    async def _newest(self, statement: Quotes, limit: int) -> Sequence[Row[tuple[Any, ...]]]:
+    async def _newest(self, statement: Rows, limit: int) -> Sequence[Row[tuple[Any, ...]]]:
         return (await self._connection.execute(statement.order_by(_quote.c.id.desc()).limit(limit + 1))).all()
 
     async def _rfqs(self, client_firm_id: FirmId, quotes: Sequence[Any]) -> dict[UUID, Rfq]:
@@ -124,20 +124,26 @@ class HistoryQueries:
         return found
 
     async def _invitation_terms(self, dealer_firm_id: FirmId, quotes: Sequence[Any]) -> dict[UUID, RfqTerms]:
-        statement = select(_invitation).where(
+        statement = select_invitations().where(
             _invitation.c.dealer_firm_id == dealer_firm_id, _invitation.c.rfq_id.in_({row.rfq_id for row in quotes})
         )
         return {row.rfq_id: invitation_terms(row) for row in await self._connection.execute(statement)}
 
 
-def select_quotes() -> Quotes:
-    """Quotes with the state and reason of their end, NULL while active."""
-    return select(_quote, _end.c.state.label("end_state"), _end.c.reason.label("end_reason")).outerjoin(
+def select_quotes() -> Rows:
+    """Quotes with the state and reason of their end, NULL while active; without the client, whom no dealer may read."""
+    columns = [column for column in _quote.columns if column.name != "client_firm_id"]
+    return select(*columns, _end.c.state.label("end_state"), _end.c.reason.label("end_reason")).outerjoin(
         _end, _end.c.quote_id == _quote.c.id
     )
 
 
-def _filtered(wanted: QuoteFilter, cursor: UUID | None) -> Quotes:
+def select_invitations() -> Rows:
+    """Invitations without the client, whom no dealer may read."""
+    return select(*(column for column in _invitation.columns if column.name != "client_firm_id"))
+
+
+def _filtered(wanted: QuoteFilter, cursor: UUID | None) -> Rows:
     """The conditions that client and dealer have in common."""
     statement = select_quotes()
     if cursor is not None:

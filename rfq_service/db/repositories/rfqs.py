@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import ARRAY, BigInteger, FunctionElement, Row, Select, Text, Uuid, cast, column, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rfq_service.db.repositories.conversion import (
-    invitation_terms,
-    leg_values,
-    legs_to_json,
-    rfq_values,
-    rfqs_from_rows,
-    terms_columns,
-    to_page,
-)
-from rfq_service.db.tables import ActiveQuoteRow, FirmRow, InvitationRow, RfqLegRow, RfqRow, table_of
+from rfq_service.db.repositories.conversion import invitation_terms, rfqs_from_rows, to_page, to_quote
+from rfq_service.db.repositories.history import select_invitations, select_quotes
+from rfq_service.db.tables import FirmRow, InvitationRow, QuoteRow, RfqLegRow, RfqRow, table_of
+from rfq_service.domain.changes import RfqBook
 from rfq_service.domain.errors import require
 from rfq_service.domain.history import Invitation, InvitationOutcome, InvitationState, Page
 from rfq_service.domain.identifiers import FirmId, InvitationId, RfqId
-from rfq_service.domain.rfq import QUOTABLE_STATES, Rfq, RfqState
+from rfq_service.domain.quote import Quote
+from rfq_service.domain.rfq import Rfq, RfqState
 
+T = TypeVar("T")
 _rfq = table_of(RfqRow)
 _leg = table_of(RfqLegRow)
+_quote = table_of(QuoteRow)
 _invitation = table_of(InvitationRow)
 _firm = table_of(FirmRow)
-_active = table_of(ActiveQuoteRow)
-# Written out in claims, so that the planner sees that the partial index on expiry applies.
-_CAN_EXPIRE = _rfq.c.state.in_(sorted(state.value for state in QUOTABLE_STATES))
 
 
 class RfqRepository:
@@ -38,21 +34,53 @@ class RfqRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def add(self, rfq: Rfq, invitations: Sequence[Invitation]) -> None:
-        """Store a new RFQ and the invitations of its panel, in the client's order."""
-        panel = [invitation.dealer_firm_id for invitation in invitations]
-        await self._connection.execute(insert(_rfq), rfq_values(rfq, panel))
-        await self._connection.execute(insert(_leg), leg_values(rfq))
-        if invitations:
-            await self._connection.execute(insert(_invitation), [_invitation_values(item) for item in invitations])
-
-    async def get(self, client_firm_id: FirmId, rfq_id: RfqId, *, lock: bool = False) -> Rfq | None:
-        """The client's RFQ; with ``lock`` nobody else can lock it until the transaction ends."""
-        chosen = select(_rfq).where(_rfq.c.client_firm_id == client_firm_id, _rfq.c.id == rfq_id)
-        found = await self._fetch(chosen.with_for_update(key_share=True) if lock else chosen)
+    async def get(self, client_firm_id: FirmId, rfq_id: RfqId) -> Rfq | None:
+        """The client's RFQ."""
+        found = await self._fetch(
+            select(_rfq).where(_rfq.c.client_firm_id == client_firm_id, _rfq.c.id == rfq_id), rfqs_from_rows
+        )
         return found[0] if found else None
 
-    async def list(
+    async def lock(self, rfq_id: RfqId) -> None:
+        """Wait for whoever changes the RFQ, and keep it until the transaction ends. Nothing is written before it."""
+        await self._connection.execute(select(func.lock_rfq(rfq_id)))
+
+    async def try_lock(self, rfq_id: RfqId) -> bool:
+        """As ``lock``, but ``False`` instead of waiting."""
+        key = func.hashtextextended(cast(cast(rfq_id, Uuid), Text), cast(0, BigInteger))
+        return bool((await self._connection.execute(select(func.pg_try_advisory_xact_lock(key)))).scalar_one())
+
+    async def enter_as_invited(self, dealer_firm_id: FirmId, rfq_id: RfqId) -> FirmId | None:
+        """Lock the RFQ for a dealer who is invited to it, as ``lock``, and act for its client from now on.
+
+        Returns the client, which is the service's own knowledge and never the dealer's; ``None`` when not invited.
+        """
+        found = (await self._connection.execute(select(func.enter_as_invited(dealer_firm_id, rfq_id)))).scalar_one()
+        return None if found is None else FirmId(found)
+
+    async def book(self, client_firm_id: FirmId, rfq_id: RfqId) -> RfqBook | None:
+        """The client's RFQ with its quotes; the caller has locked it."""
+        chosen = select(_rfq).where(_rfq.c.client_firm_id == client_firm_id, _rfq.c.id == rfq_id)
+        # the row too: it says to the database itself that the RFQ is about to change
+        books = await self._books(chosen.with_for_update(key_share=True))
+        return books[0] if books else None
+
+    async def lock_invited(self, pairs: Sequence[tuple[FirmId, RfqId]]) -> dict[tuple[FirmId, RfqId], RfqBook]:
+        """Lock the RFQs of several dealers' quotes, in an order that is the same for everybody, and read them.
+
+        Pairs of a dealer and an RFQ he is not invited to are left out. Nothing is written before it.
+        """
+        invited = func.lock_invited_rfqs(
+            cast([dealer for dealer, _ in pairs], ARRAY(Uuid)), cast([rfq_id for _, rfq_id in pairs], ARRAY(Uuid))
+        ).table_valued(column("dealer_firm_id", Uuid), column("rfq_id", Uuid))
+        rows = (await self._connection.execute(select(invited.c.dealer_firm_id, invited.c.rfq_id))).all()
+        if not rows:
+            return {}
+        chosen = select(_rfq).where(_rfq.c.id.in_({row.rfq_id for row in rows}))
+        books = {book.rfq.rfq_id: book for book in await self._books(chosen)}
+        return {(FirmId(row.dealer_firm_id), RfqId(row.rfq_id)): books[row.rfq_id] for row in rows}
+
+    async def list_of(
         self, client_firm_id: FirmId, *, state: RfqState | None = None, cursor: UUID | None = None, limit: int
     ) -> Page[Rfq]:
         """The client's RFQs, newest first."""
@@ -61,7 +89,7 @@ class RfqRepository:
             chosen = chosen.where(_rfq.c.state == state.value)
         if cursor is not None:
             chosen = chosen.where(_rfq.c.id < cursor)
-        found = await self._fetch(chosen.order_by(_rfq.c.id.desc()).limit(limit + 1))
+        found = await self._fetch(chosen.order_by(_rfq.c.id.desc()).limit(limit + 1), rfqs_from_rows)
         return to_page(found, limit, lambda rfq: rfq.rfq_id)
 
     async def save(self, rfq: Rfq) -> None:
@@ -89,7 +117,7 @@ class RfqRepository:
 
     async def invitation(self, dealer_firm_id: FirmId, rfq_id: RfqId) -> Invitation | None:
         """The dealer's own invitation to an RFQ."""
-        statement = select(_invitation).where(
+        statement = select_invitations().where(
             _invitation.c.dealer_firm_id == dealer_firm_id, _invitation.c.rfq_id == rfq_id
         )
         row = (await self._connection.execute(statement)).first()
@@ -99,7 +127,7 @@ class RfqRepository:
         self, dealer_firm_id: FirmId, *, state: InvitationState | None = None, cursor: UUID | None = None, limit: int
     ) -> Page[Invitation]:
         """The dealer's inbound RFQs, newest first."""
-        statement = select(_invitation).where(_invitation.c.dealer_firm_id == dealer_firm_id)
+        statement = select_invitations().where(_invitation.c.dealer_firm_id == dealer_firm_id)
         if state is not None:
             statement = statement.where(_invitation.c.state == state.value)
         if cursor is not None:
@@ -107,70 +135,69 @@ class RfqRepository:
         rows = await self._connection.execute(statement.order_by(_invitation.c.id.desc()).limit(limit + 1))
         return to_page([_to_invitation(row) for row in rows], limit, lambda item: item.invitation_id)
 
-    async def rfq_for_dealer_lock(self, dealer_firm_id: FirmId, rfq_id: RfqId) -> Rfq | None:
-        """The RFQ a dealer is invited to, locked for the commit of his answer. The service's own view, never his."""
-        is_invited = (
-            select(_invitation.c.id)
-            .where(_invitation.c.dealer_firm_id == dealer_firm_id, _invitation.c.rfq_id == rfq_id)
-            .exists()
-        )
-        found = await self._fetch(select(_rfq).where(_rfq.c.id == rfq_id, is_invited).with_for_update(key_share=True))
-        return found[0] if found else None
-
     async def close_invitations(
         self,
         rfq_id: RfqId,
         state: InvitationState,
         outcomes: Mapping[FirmId, tuple[InvitationOutcome, int | None]],
     ) -> None:
-        """Close the open invitations of an RFQ whose row the caller has locked.
+        """Close the open invitations of an RFQ that the caller has locked.
 
         ``outcomes`` is what each dealer that answered is told: the outcome, and the cover's distance in 1e-6 bps.
         """
-        is_open = (_invitation.c.rfq_id == rfq_id) & (_invitation.c.state == InvitationState.OPEN.value)
-        for dealer_firm_id, (outcome, cover_distance_micro_bps) in sorted(outcomes.items()):
-            await self._connection.execute(
-                update(_invitation)
-                .where(is_open, _invitation.c.dealer_firm_id == dealer_firm_id)
-                .values(state=state.value, outcome=outcome.value, cover_distance_micro_bps=cover_distance_micro_bps)
+        told = [(dealer, outcome.value, distance) for dealer, (outcome, distance) in sorted(outcomes.items())]
+        columns = (column("dealer", Uuid), column("outcome", Text), column("distance", BigInteger))
+        arrays = (
+            cast([dealer for dealer, _, _ in told], ARRAY(Uuid)),
+            cast([outcome for _, outcome, _ in told], ARRAY(Text)),
+            cast([distance for _, _, distance in told], ARRAY(BigInteger)),
+        )
+        given = func.unnest(*arrays).table_valued(*columns).render_derived(name="given")
+        found = select(given.c.outcome).where(given.c.dealer == _invitation.c.dealer_firm_id)
+        statement = (
+            update(_invitation)
+            .where(_invitation.c.rfq_id == rfq_id, _invitation.c.state == InvitationState.OPEN.value)
+            .values(
+                state=state.value,
+                outcome=found.with_only_columns(given.c.outcome).scalar_subquery(),
+                cover_distance_micro_bps=found.with_only_columns(given.c.distance).scalar_subquery(),
             )
-        await self._connection.execute(update(_invitation).where(is_open).values(state=state.value))
+        )
+        await self._connection.execute(statement)
 
-    async def is_due(self, now_ns: int) -> tuple[bool, bool]:
-        """Whether an open RFQ, and whether an active quote, has come to its time: the cheap question before a claim."""
-        rfqs = select(_rfq.c.id).where(_CAN_EXPIRE, _rfq.c.expires_at_ns <= now_ns).exists()
-        quotes = select(_active.c.quote_id).where(_active.c.valid_until_ns <= now_ns).exists()
-        row = (await self._connection.execute(select(rfqs.label("rfqs"), quotes.label("quotes")))).one()
-        return row.rfqs, row.quotes
+    async def due_rfqs(self, now_ns: int, most: int) -> Sequence[tuple[RfqId, FirmId]]:
+        """Up to ``most`` open RFQs whose time has come, each with its client."""
+        return await self._due(func.due_rfqs(now_ns, most))
 
-    async def claim_expired(self, now_ns: int, limit: int) -> Sequence[Rfq]:
-        """Lock up to ``limit`` open RFQs whose time has come; those that somebody else holds are left for later."""
-        chosen = select(_rfq).where(_CAN_EXPIRE, _rfq.c.expires_at_ns <= now_ns).order_by(_rfq.c.expires_at_ns)
-        return await self._fetch(chosen.limit(limit).with_for_update(key_share=True, skip_locked=True))
+    async def due_quotes(self, now_ns: int, most: int) -> Sequence[tuple[RfqId, FirmId]]:
+        """RFQs that have up to ``most`` quotes whose own time has come before the RFQ's, each with its client."""
+        return await self._due(func.due_quotes(now_ns, most))
 
-    async def _fetch(self, chosen: Select[tuple[object, ...]]) -> Sequence[Rfq]:
+    async def _due(self, function: FunctionElement[Any]) -> Sequence[tuple[RfqId, FirmId]]:
+        due = function.table_valued(column("rfq_id", Uuid), column("client_firm_id", Uuid))
+        rows = await self._connection.execute(select(due.c.rfq_id, due.c.client_firm_id).distinct())
+        return [(RfqId(row.rfq_id), FirmId(row.client_firm_id)) for row in rows]
+
+    async def _books(self, chosen: Select[Any]) -> list[RfqBook]:
+        def panels_from_rows(rows: Sequence[Any]) -> list[tuple[Rfq, tuple[FirmId, ...]]]:
+            panels = {row.id: tuple(FirmId(firm_id) for firm_id in row.panel_firm_ids) for row in rows}
+            return [(rfq, panels[rfq.rfq_id]) for rfq in rfqs_from_rows(rows)]
+
+        found = await self._fetch(chosen, panels_from_rows)
+        statement = select_quotes().where(_quote.c.rfq_id.in_([rfq.rfq_id for rfq, _ in found])).order_by(_quote.c.id)
+        quotes: dict[RfqId, list[Quote]] = defaultdict(list)
+        for row in await self._connection.execute(statement):
+            quotes[row.rfq_id].append(to_quote(row))
+        return [RfqBook(rfq, panel, tuple(quotes[rfq.rfq_id])) for rfq, panel in found]
+
+    async def _fetch(self, chosen: Select[Any], read: Callable[[Sequence[Any]], Sequence[T]]) -> Sequence[T]:
         rfqs = chosen.cte("chosen")
         statement = (
             select(rfqs, _leg.c.position, _leg.c.instrument_id, _leg.c.side.label("leg_side"), _leg.c.ratio)
             .join(_leg, _leg.c.rfq_id == rfqs.c.id)
             .order_by(rfqs.c.id.desc(), _leg.c.position)
         )
-        return rfqs_from_rows((await self._connection.execute(statement)).all())
-
-
-def _invitation_values(invitation: Invitation) -> dict[str, object]:
-    return {
-        "id": invitation.invitation_id,
-        "rfq_id": invitation.rfq_id,
-        "dealer_firm_id": invitation.dealer_firm_id,
-        "client_name": invitation.client_name,
-        **terms_columns(invitation.terms),
-        "legs_json": legs_to_json(invitation.terms.legs),
-        "instrument_ids": [leg.instrument_id for leg in invitation.terms.legs],
-        "state": invitation.state,
-        "outcome": None if invitation.outcome is None else invitation.outcome.value,
-        "cover_distance_micro_bps": invitation.cover_distance_micro_bps,
-    }
+        return read((await self._connection.execute(statement)).all())
 
 
 def _to_invitation(row: Row[tuple[object, ...]]) -> Invitation:

@@ -9,17 +9,32 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Double, LargeBinary, MetaData, Numeric, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import UserDefinedType
 
 from rfq_service.domain.errors import require
 
 NAME_LENGTH_MAX = 100
 WORD_LENGTH_MAX = 60
 REFERENCE_LENGTH_MAX = 200
+
+
+class TransactionId(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id, which never wraps around."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Name of the type."""
+        return "xid8"
+
+
+ischema_names["xid8"] = TransactionId  # SQLAlchemy would not know the type of a column that it finds
 
 
 class Base(DeclarativeBase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import ARRAY, JSON, Index, Text
+from sqlalchemy import ARRAY, JSON, CheckConstraint, Index, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from rfq_service.db.tables.base import NAME_LENGTH_MAX, WORD_LENGTH_MAX, Base, length, times, word_of
@@ -41,12 +41,16 @@ class EvaluationRow(Base):
 
 
 class DecisionRow(Base):
-    """What was recommended, with every input by value. Append-only, partitioned by month of ``id``."""
+    """What was recommended, with every input by value. Append-only, partitioned by month of ``id``.
+
+    ``number`` grows with every decision on an RFQ, as they are made under its lock: the latest has the highest.
+    """
 
     __tablename__ = "decision"
     __table_args__ = (
         Index(None, "rfq_id", "id"),
         *times("decided_at_ns"),
+        CheckConstraint("number > 0", "number"),
         length("action", WORD_LENGTH_MAX),
         length("model", NAME_LENGTH_MAX),
         {"postgresql_partition_by": "RANGE (id)"},
@@ -62,3 +66,4 @@ class DecisionRow(Base):
     is_fallback: Mapped[bool]
     inputs_json: Mapped[str] = mapped_column(JSON)
     result_json: Mapped[str] = mapped_column(JSON)
+    number: Mapped[int] = mapped_column(Integer, server_default=text("1"))

@@ -65,7 +65,7 @@ class QuoteRow(Base):
 class ActiveQuoteRow(Base):
     """Present exactly while a dealer's quote is active, so that expiry never searches the history.
 
-    Ending a quote deletes this row first: whoever deletes it has the right to write the end.
+    A trigger deletes it with the INSERT of the quote's end.
     """
 
     __tablename__ = "active_quote"
@@ -74,6 +74,7 @@ class ActiveQuoteRow(Base):
     quote_id: Mapped[UUID] = mapped_column(ForeignKey("quote.id"), primary_key=True)
     rfq_id: Mapped[UUID]
     valid_until_ns: Mapped[int]
+    client_firm_id: Mapped[UUID]
 
 
 class QuoteEndRow(Base):

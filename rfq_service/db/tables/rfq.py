@@ -94,9 +94,10 @@ class RfqLegRow(Base):
 
 
 class InvitationRow(Base):
-    """One dealer's own row of an RFQ. It carries the terms by value and never the client's id.
+    """One dealer's own row of an RFQ. It carries the terms by value, so that he needs no other table.
 
-    ``client_name`` is NULL when the client is anonymous. ``instrument_ids`` repeats the legs' names for the index.
+    ``client_firm_id`` is for the service: the dealer's role has no right to it. ``client_name`` is NULL when the client
+    is anonymous. ``instrument_ids`` repeats the legs' names for the index.
     """
 
     __tablename__ = "invitation"
@@ -131,3 +132,4 @@ class InvitationRow(Base):
     state: Mapped[str]
     outcome: Mapped[str | None]
     cover_distance_micro_bps: Mapped[int | None]
+    client_firm_id: Mapped[UUID]

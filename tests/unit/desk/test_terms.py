@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from rfq_service.desk.orders import QuoteOrder, RfqOrder, SideOrder
 from rfq_service.desk.terms import (
-    active_at,
     bounded_life_ns,
     build_event,
     build_quote,
@@ -22,9 +21,9 @@ from rfq_service.desk.terms import (
     canonical_json,
     quote_payload,
 )
-from rfq_service.domain.errors import ErrorCode, RfqError
-from rfq_service.domain.history import EventKind
-from rfq_service.domain.quote import QuoteEndReason, QuoteState, check_quote
+from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
+from rfq_service.domain.history import Audience, EventKind
+from rfq_service.domain.quote import check_quote
 from rfq_service.domain.rfq import ExpiryBounds, RfqState, SizeMode
 from rfq_service.domain.units import RequestSide, Side
 from tests.unit.domain.builders import (
@@ -228,17 +227,27 @@ def test_a_quote_does_not_outlive_its_rfq():
     assert built.quantity == 3
 
 
-def test_active_quotes():
-    ended = quote(state=QuoteState.EXPIRED, end_reason=QuoteEndReason.TTL_ELAPSED)
-    live = quote()
-    assert active_at([ended, live], live.valid_until_ns - 1) == [live]
-    assert active_at([ended, live], live.valid_until_ns) == []
-
-
 def test_canonical_json():
     value = {"b": Decimal("1.50"), "a": [UUID(int=1), None, Side.BUY], "ä": {"z": 1, "y": True}}
-    expected = '{"a":["00000000-0000-0000-0000-000000000001",null,"buy"],"b":"1.50","ä":{"y":true,"z":1}}'
+    expected = '{"a":["00000000-0000-0000-0000-000000000001",null,"buy"],"b":"1.5","ä":{"y":true,"z":1}}'
     assert canonical_json(value) == expected
+
+
+@given(ADMITTED_POSITIVE, st.integers(0, 6))
+def test_equal_decimals_are_written_alike_and_exactly(value, zeros):
+    padded = value.scaleb(zeros, _WIDE).quantize(Decimal(1).scaleb(-18), context=_WIDE).scaleb(-zeros, _WIDE)
+    for number in (padded, -padded):
+        text = canonical_json([number])
+        assert text == canonical_json([number.normalize(_WIDE)])
+        assert Decimal(json.loads(text)[0]) == number
+        assert "E" not in text
+    assert canonical_json([Decimal("-0.00")]) == canonical_json([Decimal(0)]) == '["0"]'
+
+
+@pytest.mark.parametrize("number", [Decimal("NaN"), Decimal("Infinity"), float("nan"), float("-inf")])
+def test_what_is_no_number_is_not_written_down(number):
+    with pytest.raises(InvariantError):
+        canonical_json({"a": [{"b": number}]})
 
 
 VALUES = st.recursive(
@@ -268,12 +277,14 @@ def test_an_event():
         UUID(int=9),
         NOW_NS,
         quote_payload(quote()),
+        Audience.BOTH,
         client=CLIENT,
         dealer=DEALER,
         rfq_id=RFQ_ID,
         quote_id=QUOTE_ID,
     )
     assert event.event_id == UUID(int=9)
+    assert event.audience is Audience.BOTH
     assert (event.client_firm_id, event.dealer_firm_id) == (CLIENT, DEALER)
     assert json.loads(event.payload_json) == {
         "ask": "100.01",

@@ -122,7 +122,6 @@ def quote(**changes: object) -> Quote:
     values: dict[str, object] = {
         "quote_id": QUOTE_ID,
         "rfq_id": RFQ_ID,
-        "client_firm_id": CLIENT,
         "dealer_firm_id": DEALER,
         "dealer_name": "dealer",
         "bid": None,

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from quote_eval.alternative import objective, realised, realised_survival
 from quote_eval.inputs import EvaluationParameters

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import astuple, fields, is_dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple, fields, replace
 
 from quote_eval.benchmark import against_microprice, build_references
 from quote_eval.fair_charge import draw_panel
@@ -125,7 +126,7 @@ def test_buying_and_selling_are_mirror_images(offsets, imbalance):
 
 def numbers(value):
     """Every leaf of a result."""
-    if is_dataclass(value):
+    if isinstance(value, msgspec.Struct):
         for field in fields(value):
             yield from numbers(getattr(value, field.name))
     elif isinstance(value, tuple):

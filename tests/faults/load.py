@@ -1,0 +1,360 @@
+"""Firms at work: they open RFQs, quote, pass, withdraw, accept, cancel and have quotes evaluated, all at once.
+
+The callers do not use the client library's retries: each attempt is entered in the ledger by itself. They live in a
+thread with an event loop of its own, so that a scenario may break things meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tests.support.ledger import NOT_SENT, Attempt, Change, Ledger, Outcome
+from tests.support.waiting import until
+
+CLIENTS = ("Alder Capital", "Birch Partners")
+DEALERS = ("Dealer A", "Dealer B", "Dealer C")
+QUANTITY = 1_000
+_ANSWER_WITHIN_S = 15.0
+_PAUSE_AFTER_TROUBLE_S = 0.05
+_OPEN_RFQS_MAX = 12
+_TICK = Decimal("0.001")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a firm calls with."""
+
+    client_id: str
+    secret: str
+
+
+@dataclass(slots=True)
+class OpenRfq:
+    """What the firms know of an RFQ that may still be open: its quotes by id, each with its dealer."""
+
+    client: str
+    quotes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Floor:
+    """What everybody at work knows: where the service is, who he is, and what is open.
+
+    Attributes:
+        urls: addresses of the replicas; a firm's callers begin with different ones and go on when one fails.
+        is_persistent: whether a call without an answer is repeated at once, with its key, at the next replica.
+        patience_s: when set, callers give up after a random time up to this and close the socket.
+    """
+
+    ledger: Ledger
+    urls: Sequence[str]
+    credentials: dict[str, Credentials]
+    is_persistent: bool = False
+    patience_s: float | None = None
+    rfqs: dict[str, OpenRfq] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+
+
+class Caller:
+    """Sends the requests of one firm and enters what becomes of them."""
+
+    def __init__(
+        self, floor: Floor, party: str, http: httpx.AsyncClient, draws: random.Random, replica: int = 0
+    ) -> None:
+        self.party = party
+        self.draws = draws
+        self._floor = floor
+        self._http = http
+        self._replica = replica
+
+    async def change(self, operation: str, path: str, body: dict[str, Any]) -> Change:
+        """Ask for a change once, or, if persistent, until its outcome is known or every replica has failed twice."""
+        change = self._floor.ledger.open(self.party, operation, path, body)
+        for _ in range(2 * len(self._floor.urls) if self._floor.is_persistent else 1):
+            attempt = await self.attempt(change)
+            change.attempts.append(attempt)
+            if attempt.status == 0 or attempt.status >= 500:
+                self._replica += 1
+                await asyncio.sleep(_PAUSE_AFTER_TROUBLE_S)
+            elif attempt.is_ok or attempt.is_judged:
+                break
+        return change
+
+    async def repeat(self, change: Change) -> None:
+        """Send a change again while nothing else is under way; after trouble the next replica has its turn."""
+        change.attempts.append(await self.attempt(change, is_quiet=True))
+        if change.outcome is Outcome.UNKNOWN:
+            self._replica += 1
+            await asyncio.sleep(_PAUSE_AFTER_TROUBLE_S)
+
+    async def get(self, path: str, **parameters: str) -> Any:
+        """Read something; ``None`` when it cannot be read now."""
+        try:
+            answer = await self._http.get(self._url(path), headers=await self.headers(), params=parameters)
+        except httpx.TransportError:
+            return None
+        return answer.json() if answer.is_success else None
+
+    async def attempt(self, change: Change, *, is_quiet: bool = False) -> Attempt:
+        """Send a change with its key, once."""
+        began_s = time.monotonic()
+        try:
+            answer = await self._post(change)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            return Attempt(0, NOT_SENT, b"", time.monotonic() - began_s, is_quiet=is_quiet)
+        except (httpx.TransportError, TimeoutError) as error:
+            return Attempt(0, type(error).__name__, b"", time.monotonic() - began_s)
+        elapsed_s = time.monotonic() - began_s
+        if answer.is_success:
+            is_replay = answer.headers.get("idempotency-replayed") == "true"
+            return Attempt(answer.status_code, "", answer.content, elapsed_s, is_replay, is_quiet)
+        code = str(answer.json().get("code"))
+        if code == "UNAUTHENTICATED":
+            self._floor.tokens.pop(self.party, None)
+        return Attempt(answer.status_code, code, b"", elapsed_s, is_quiet=is_quiet)
+
+    async def _post(self, change: Change) -> httpx.Response:
+        headers = {**await self.headers(), "idempotency-key": change.key, "content-type": "application/json"}
+        content = json.dumps(change.body) if change.body else ""
+        sending = self._http.post(self._url(change.path), headers=headers, content=content)
+        patience_s = self._floor.patience_s
+        if patience_s is None:
+            return await sending
+        # what runs out of patience cancels the request, which closes its socket
+        return await asyncio.wait_for(sending, self.draws.uniform(0.0, patience_s))
+
+    async def headers(self) -> dict[str, str]:
+        """The firm's token, bought when there is none."""
+        floor = self._floor
+        if self.party not in floor.tokens:
+            known = floor.credentials[self.party]
+            basic = base64.b64encode(f"{known.client_id}:{known.secret}".encode()).decode()
+            answer = await self._http.post(
+                self._url("/v1/oauth/token"),
+                headers={"authorization": f"Basic {basic}"},
+                data={"grant_type": "client_credentials"},
+            )
+            if not answer.is_success:
+                # nothing was asked for yet, so nothing can have happened
+                raise httpx.ConnectError(f"no token: {answer.status_code} {answer.text}")
+            floor.tokens[self.party] = answer.json()["access_token"]
+        return {"authorization": f"Bearer {floor.tokens[self.party]}"}
+
+    def _url(self, path: str) -> str:
+        return self._floor.urls[self._replica % len(self._floor.urls)] + path
+
+
+class BuySide:
+    """A trader: opens RFQs, takes parts of quotes, cancels, and asks what quotes from elsewhere are worth."""
+
+    def __init__(self, floor: Floor, caller: Caller, market: dict[str, Any]) -> None:
+        self._floor, self._caller, self._market = floor, caller, market
+
+    async def step(self) -> Change | None:
+        """Do one thing."""
+        mine = [rfq_id for rfq_id, rfq in self._floor.rfqs.items() if rfq.client == self._caller.party]
+        draw = self._caller.draws.random()
+        if len(mine) < 3 or (draw < 0.35 and len(mine) < _OPEN_RFQS_MAX):
+            return await self._open()
+        if draw < 0.50:
+            return await self._evaluate()
+        rfq_id = self._caller.draws.choice(mine)
+        if draw < 0.58:
+            return await self._cancel(rfq_id)
+        quotes = list(self._floor.rfqs[rfq_id].quotes)
+        return await self._accept(rfq_id, self._caller.draws.choice(quotes)) if quotes else None
+
+    def _terms(self) -> dict[str, Any]:
+        return {
+            "legs": [{"instrument_id": self._market["instrument_id"]}],
+            "side": "buy",
+            "quantity": str(QUANTITY),
+        }
+
+    async def _open(self) -> Change:
+        body = {**self._terms(), "size_mode": "any_part", "expires_in_s": "120"}
+        change = await self._caller.change("open_rfq", "/v1/rfqs", body)
+        if change.outcome is Outcome.OK:
+            self._floor.rfqs[change.result["rfq"]["rfq_id"]] = OpenRfq(self._caller.party)
+        return change
+
+    async def _evaluate(self) -> Change:
+        quotes = [{"dealer": f"Desk {number}", "ask": {"price": self._market["ask"]}} for number in (1, 2)]
+        return await self._caller.change("evaluate_quotes", "/v1/evaluations", {**self._terms(), "quotes": quotes})
+
+    async def _cancel(self, rfq_id: str) -> Change:
+        change = await self._caller.change("cancel_rfq", f"/v1/rfqs/{rfq_id}/cancel", {})
+        if change.outcome is not Outcome.UNKNOWN:
+            self._floor.rfqs.pop(rfq_id, None)
+        return change
+
+    async def _accept(self, rfq_id: str, quote_id: str) -> Change:
+        quantity = str(self._caller.draws.choice((200, 400, 600)))
+        body = {"quote_id": quote_id, "quantity": quantity}
+        change = await self._caller.change("accept_quote", f"/v1/rfqs/{rfq_id}/accept", body)
+        known = self._floor.rfqs.get(rfq_id)
+        if known is not None and change.outcome is not Outcome.UNKNOWN:
+            known.quotes.pop(quote_id, None)
+        if change.attempts[-1].code in ("RFQ_NOT_OPEN", "RFQ_EXPIRED"):
+            self._floor.rfqs.pop(rfq_id, None)
+        return change
+
+
+class SellSide:
+    """A dealer: quotes what he is asked for, passes, and withdraws."""
+
+    def __init__(self, floor: Floor, caller: Caller, market: dict[str, Any]) -> None:
+        self._floor, self._caller, self._market = floor, caller, market
+
+    async def step(self) -> Change | None:
+        """Do one thing."""
+        if not self._floor.rfqs:
+            return None
+        draws = self._caller.draws
+        rfq_id = draws.choice(list(self._floor.rfqs))
+        rfq = self._floor.rfqs[rfq_id]
+        draw = draws.random()
+        own = [quote_id for quote_id, dealer in rfq.quotes.items() if dealer == self._caller.party]
+        if own and draw < 0.15:
+            path = f"/v1/dealer/quotes/{own[0]}/withdraw"
+            change = await self._caller.change("withdraw_quote", path, {})
+            if change.outcome is not Outcome.UNKNOWN:
+                rfq.quotes.pop(own[0], None)
+        elif draw < 0.20:
+            change = await self._caller.change("pass_rfq", f"/v1/dealer/rfqs/{rfq_id}/pass", {})
+        else:
+            change = await self._quote(rfq_id, rfq)
+        if change.attempts[-1].code in ("RFQ_NOT_OPEN", "RFQ_EXPIRED"):
+            self._floor.rfqs.pop(rfq_id, None)
+        return change
+
+    async def _quote(self, rfq_id: str, rfq: OpenRfq) -> Change:
+        price = Decimal(self._market["ask"]) + self._caller.draws.randrange(5) * _TICK
+        # some run out while the others work, so that the sweeper has its share
+        body = {"ask": {"price": str(price)}, "ttl_s": self._caller.draws.choice(("1", "30"))}
+        change = await self._caller.change("post_quote", f"/v1/dealer/rfqs/{rfq_id}/quotes", body)
+        if change.outcome is Outcome.OK:
+            rfq.quotes[change.result["quote_id"]] = self._caller.party
+        return change
+
+
+class Load:
+    """All firms at work in the background, from entering the block to leaving it.
+
+    Args:
+        floor: where, and how patient.
+        traders: callers of each firm at the same time.
+        think_s: pause of a caller between two calls.
+        extra: other work on the same loop, as a subscriber; cancelled at the end.
+    """
+
+    def __init__(
+        self,
+        floor: Floor,
+        *,
+        traders: int = 2,
+        think_s: float = 0.0,
+        extra: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    ) -> None:
+        self._floor, self._traders, self._think_s, self._extra = floor, traders, think_s, extra
+        self._is_stopping = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_stopping = True
+        self._thread.join(2 * _ANSWER_WITHIN_S)
+        if self._error is not None and error is None:
+            raise self._error
+
+    def until_acknowledged(self, more: int, within_s: float = 60.0) -> None:
+        """Wait until that many more changes have been acknowledged than now."""
+        target = self._floor.ledger.acknowledged + more
+        until(
+            lambda: self._error is not None or self._floor.ledger.acknowledged >= target,
+            f"{more} more acknowledgements; so far {self._floor.ledger.summary()}",
+            within_s,
+        )
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._work())
+        except BaseException as error:  # noqa: BLE001 - handed to the test that waits
+            self._error = error
+
+    async def _work(self) -> None:
+        async with new_http() as http:
+            market = await self._market(http)
+            extra = [asyncio.create_task(work()) for work in self._extra]
+            jobs = [self._trade(http, market, party, n) for party in (*CLIENTS, *DEALERS) for n in range(self._traders)]
+            try:
+                await asyncio.gather(*jobs)
+            finally:
+                for task in extra:
+                    task.cancel()
+                await asyncio.gather(*extra, return_exceptions=True)
+
+    async def _market(self, http: httpx.AsyncClient) -> dict[str, Any]:
+        """The line of a live instrument."""
+        caller = Caller(self._floor, CLIENTS[0], http, random.Random(0))
+        deadline_s = time.monotonic() + 60.0
+        while time.monotonic() < deadline_s:
+            board = await caller.get("/v1/board")
+            live = [row for row in (board or {"items": []})["items"] if row["status"] == "live"]
+            if live:
+                row: dict[str, Any] = live[0]
+                return row
+            await asyncio.sleep(_PAUSE_AFTER_TROUBLE_S)
+        raise TimeoutError("no live market within 60 s")
+
+    async def _trade(self, http: httpx.AsyncClient, market: dict[str, Any], party: str, number: int) -> None:
+        caller = Caller(self._floor, party, http, random.Random(f"{party} {number}"), number)
+        desk = (BuySide if party in CLIENTS else SellSide)(self._floor, caller, market)
+        while not self._is_stopping:
+            change = await desk.step()
+            has_trouble = change is None or not 200 <= change.attempts[-1].status < 500
+            await asyncio.sleep(_PAUSE_AFTER_TROUBLE_S if has_trouble else self._think_s)
+
+
+def new_http() -> httpx.AsyncClient:
+    """A client for many callers at once."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+    return httpx.AsyncClient(timeout=_ANSWER_WITHIN_S, limits=limits, trust_env=False)
+
+
+async def settle(floor: Floor, within_s: float = 60.0) -> None:
+    """Repeat every change of unknown outcome, with its key, until it is known; nothing else may be under way.
+
+    Raises:
+        TimeoutError: naming one that stays unknown.
+    """
+    deadline_s = time.monotonic() + within_s
+    patience_s, floor.patience_s = floor.patience_s, None
+    async with new_http() as http:
+        for change in floor.ledger.of(Outcome.UNKNOWN):
+            caller = Caller(floor, change.party, http, random.Random(0))
+            while change.outcome is Outcome.UNKNOWN:
+                await caller.repeat(change)
+                if time.monotonic() > deadline_s:
+                    codes = Counter(attempt.code for attempt in change.attempts)
+                    raise TimeoutError(f"still unknown: {change.operation}, {codes}")
+    floor.patience_s = patience_s
