@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +26,7 @@ Floats = NDArray[np.float64]
 _DIMENSIONS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionRequest:
+class PredictionRequest(msgspec.Struct, frozen=True, gc=False):
     """What a predictor needs to know of one leg. All figures are known floats.
 
     Where the board has not yet measured a statistic (``None``) there is no request to make: the caller answers
@@ -57,8 +56,7 @@ class PredictionRequest:
     instrument_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """M draws over parameter uncertainty, K durations; one index is one set of parameters in every array.
 
     Attributes:
@@ -87,6 +85,18 @@ class Prediction:
     model: str
     is_fallback: bool
     artifact_digest: str
+
+
+class _Unexplained(msgspec.Struct, frozen=True, gc=False):
+    """Draws of two logarithms, with what the laws leave unexplained of an instrument in them.
+
+    Attributes:
+        prefactor: (M/2,) of the square-root law.
+        amplitude: (M,) of the markout curve.
+    """
+
+    prefactor: Floats
+    amplitude: Floats
 
 
 class Predictor(Protocol):
@@ -163,10 +173,14 @@ class ClosedFormPredictor:
         # The exponents stay in their admissible ranges, which a normal approximation may leave in its tails.
         self._size_exponent = np.clip(curve.size_exponent + shift[:, 1], 0.2, 1.0)
         self._horizon_exponent = np.clip(curve.horizon_exponent + shift[:, 2], -0.5, 0.5)
-        self._log_amplitude = curve.log_amplitude + shift[:, 0]
-        spread = artifact.amplitude_spread
-        self._other_instrument = spread.other_instrument_log_sd * normal[:, 9]
-        self._other_period = spread.other_period_log_sd * normal[:, 9]
+        amplitude, spread, half = curve.log_amplitude + shift[:, 0], artifact.amplitude_spread, len(self._log_prefactor)
+
+        def unexplained(log_sd: float) -> _Unexplained:
+            rest = log_sd * normal[:, 9]
+            return _Unexplained(self._log_prefactor + rest[half:], amplitude + rest)
+
+        self._other_instrument = unexplained(spread.other_instrument_log_sd)
+        self._other_period = unexplained(spread.other_period_log_sd)
         self._calibrated = frozenset(spread.calibrated_instruments)
 
     def predict(self, request: PredictionRequest) -> Prediction:
@@ -179,22 +193,21 @@ class ClosedFormPredictor:
         sigma = request.volatility_bps_sqrt_day
         size_ratio = request.notional / request.volume_per_day_notional
         half = len(self._beta)
-        permanent = np.zeros(len(self._log_amplitude))
-        temporary = np.zeros((len(request.durations_s), len(permanent)))
-        information = np.zeros(len(permanent))
+        permanent = np.zeros(2 * half)
+        temporary = np.zeros((len(request.durations_s), 2 * half))
+        information = np.zeros(2 * half)
         if size_ratio > 0.0:
             log_size = math.log(size_ratio)
-            shift = self._other_period if request.instrument_id in self._calibrated else self._other_instrument
+            is_calibrated = request.instrument_id in self._calibrated
+            unexplained = self._other_period if is_calibrated else self._other_instrument
             log_participation = log_size - np.log(request.durations_s / S_PER_DAY)
             permanent[:half] = (sigma * size_ratio) * self._permanent_slope
             temporary[:, :half] = sigma * np.exp(log_participation[:, None] * self._beta + self._log_temporary)
-            stays = (FAIR_PRICING_SHARE * sigma) * np.exp(
-                self._log_prefactor + shift[half:] + log_size * self._exponent
-            )
+            stays = (FAIR_PRICING_SHARE * sigma) * np.exp(unexplained.prefactor + log_size * self._exponent)
             permanent[half:] = stays
             temporary[:, half:] = 0.5 * stays
             np.minimum(temporary, request.sweep_bps, out=temporary)
-            information = self._information_bps(sigma, log_size, request.horizon_s, shift)
+            information = self._information_bps(sigma, log_size, request.horizon_s, unexplained.amplitude)
         return Prediction(
             durations_s=request.durations_s,
             permanent_bps=permanent,
@@ -212,13 +225,13 @@ class ClosedFormPredictor:
             artifact_digest=self._digest,
         )
 
-    def _information_bps(self, sigma: float, log_size: float, horizon_s: float, shift: Floats) -> Floats:
+    def _information_bps(self, sigma: float, log_size: float, horizon_s: float, amplitude: Floats) -> Floats:
         curve = self.artifact.markout
         horizon = min(max(horizon_s, curve.horizon_min_s), curve.horizon_max_s)
         relative_size = log_size - math.log(curve.pivot_size_ratio)
         relative_horizon = math.log(horizon / curve.pivot_horizon_s)
         growth = self._size_exponent * relative_size + self._horizon_exponent * relative_horizon
-        return np.asarray(sigma * np.exp(self._log_amplitude + shift + growth), np.float64)
+        return np.asarray(sigma * np.exp(amplitude + growth), np.float64)
 
 
 def _check(request: PredictionRequest) -> None:

@@ -147,7 +147,7 @@ def objective(costs: Floats, inputs: EvaluationInputs) -> Floats:
     """(3, …): expected cost, CVaR and ``(1 − λ)·expected + λ·CVaR`` of equally likely costs (…, M)."""
     parameters = inputs.parameters
     weights = _order_weights(costs.shape[-1], parameters.cvar_level, parameters.risk_weight)
-    weighed: Floats = (ascending(costs) @ weights).T
+    weighed: Floats = np.dot(ascending(costs), weights).T
     return weighed
 
 
@@ -163,9 +163,13 @@ def _order_weights(count: int, cvar_level: float, risk_weight: float) -> Floats:
 
 def realised_survival(expected: Floats, market_sd: Floats, at: Floats) -> Floats:
     """P(realised cost > at), (R, N), for normal market noise (R,) around draws (R, M) of the expected cost."""
-    distance = expected[:, None, :] - at[:, None]
-    distance *= (1.0 / np.maximum(market_sd, _SD_MIN_BPS))[:, None, None]
-    return mean(normal_cdf(distance))
+    return mean(normal_cdf(expected[:, None, :] - at[:, None], per_sd(market_sd)[:, None, None]))
+
+
+def per_sd(market_sd: Floats) -> Floats:
+    """Inverse sds of market noise, bounded where there is none."""
+    inverse: Floats = 1.0 / np.maximum(market_sd, _SD_MIN_BPS)
+    return inverse
 
 
 def slice_count(duration_s: float, parameters: EvaluationParameters) -> int:

@@ -110,7 +110,7 @@ def encode_array(values: Floats) -> dict[str, Any]:
 def array_value(values: Floats) -> dict[str, Any]:
     """The same with plain bytes: the hook for an encoder that knows everything but arrays, base64 included."""
     narrow = values.astype("<f4")
-    if (narrow == values).all():
+    if not np.count_nonzero(narrow != values):
         return {"dtype": "<f4", "shape": values.shape, "data": narrow.tobytes()}
     return {"dtype": "<f8", "shape": values.shape, "data": values.astype("<f8").tobytes()}
 

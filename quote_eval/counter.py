@@ -10,7 +10,7 @@ import numpy as np
 from quote_eval.alternative import OUTCOME_STREAM, objective
 from quote_eval.benchmark import leg_cost_bps
 from quote_eval.costs import PricedQuote
-from quote_eval.numerics import Floats, ascending, stratified_uniforms
+from quote_eval.numerics import Floats, ascending, uniforms_in_order
 from quote_eval.results import Action, ActionEstimate, ReasonCode
 from quote_eval.situation import Situation, estimate, missing_quote, refuse, worked_costs
 from rfq_service.domain.instrument import ContractType
@@ -40,10 +40,13 @@ def counter(situation: Situation) -> ActionEstimate:
         return refuse(Action.COUNTER, ReasonCode.NO_BETTER_PRICE)
     price, concede = proposal
     cost = leg_cost_bps(situation.legs[0].reference, situation.legs[0].side, price)
-    outcome = stratified_uniforms(inputs.seed, OUTCOME_STREAM, len(situation.charge.break_even_bps))
-    faded = concede + (1.0 - concede) * parameters.counter_fade
-    worked = worked_costs(situation, parameters.counter_delay_s)
-    costs = np.where(outcome < concede, cost, np.where(outcome < faded, worked, best.cost_bps))
+    costs = worked_costs(situation, parameters.counter_delay_s)
+    outcomes, order = uniforms_in_order(inputs.seed, OUTCOME_STREAM, len(costs))
+    fade = concede + (1.0 - concede) * parameters.counter_fade
+    conceded, faded = outcomes.searchsorted((concede, fade)).tolist()
+    costs = costs[order]
+    costs[:conceded] = cost
+    costs[faded:] = best.cost_bps
     return estimate(
         Action.COUNTER,
         objective(costs, inputs),

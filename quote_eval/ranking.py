@@ -19,6 +19,7 @@ from quote_eval.decision import accept_only, decide
 from quote_eval.fair_charge import DealerDraws, draw_panel, information_excess
 from quote_eval.inputs import EvaluationInputs, EvaluationParameters, QuoteInputs
 from quote_eval.numerics import mean
+from quote_eval.odds import lit_odds
 from quote_eval.panel import PanelCharge, VerdictBounds, build_panel_charge, build_standard
 from quote_eval.results import (
     EvaluationResult,
@@ -59,8 +60,8 @@ def evaluate_quotes(inputs: EvaluationInputs) -> EvaluationResult:
         rfq_id=inputs.request.rfq_id,
         evaluated_at_ns=inputs.now_ns,
         reasons=tuple(dict.fromkeys(reason for answer in answers.values() for reason in answer.reasons)),
-        quotes=tuple(_quote_score(quote, inputs.request.side, answers) for quote in inputs.quotes),
-        sides=tuple(answer.summary for answer in answers.values()),
+        quotes=tuple([_quote_score(quote, inputs.request.side, answers) for quote in inputs.quotes]),
+        sides=tuple([answer.summary for answer in answers.values()]),
         models=tuple(dict.fromkeys(model for answer in answers.values() for model in answer.models)),
     )
 
@@ -129,7 +130,7 @@ def _evaluate_side(inputs: EvaluationInputs, references: tuple[Reference, ...], 
         scores=judge.scores(priced),
         costs_bps=costs_bps,
         summary=_summarise(judge, situation, gross),
-        models=tuple(f"{leg.predictions.model}@{leg.predictions.artifact_digest}" for leg in legs),
+        models=tuple([f"{leg.predictions.model}@{leg.predictions.artifact_digest}" for leg in legs]),
         reasons=judge.common,
     )
 
@@ -158,17 +159,19 @@ def _build_judge(
         legs, [leg.predictions.volatility_bps_sqrt_day for leg in legs], parameters.leg_correlation
     )
     most = parameters.rival_draws_max
-    rivals = min(max(1, sum(item.is_live for item in priced)), most)
+    rivals = min(max(1, len([item for item in priced if item.is_live])), most)
     dealers = min(max(rivals, 1 + inputs.request.pending_dealers), most)
     shares = dict.fromkeys([1.0, *(item.share for item in priced)])
     charges = {share: build_panel_charge(inputs, legs, volatility, share, dealers) for share in shares}
+    alternative = build_alternative(inputs, legs, volatility)
     return Judge(
         inputs=inputs,
         side=side,
         legs=legs,
         sided=sided,
         charges=charges,
-        alternative=build_alternative(inputs, legs, volatility),
+        alternative=alternative,
+        odds=lit_odds(alternative, parameters.thresholds_bps, [item.cost_bps for item in priced]),
         rivals=rivals,
         common=_common_reasons(legs, charges[1.0]),
         standard=build_standard(charges[1.0], parameters.reference_ttl_s, rivals),
@@ -208,7 +211,7 @@ def _summarise(judge: Judge, situation: Situation, gross_notional: str) -> SideS
         markout_micro_bps=move,
         markout_parameter_sd_micro_bps=parameter_sd,
         markout_market_sd_micro_bps=noise,
-        schedules=schedule_costs(judge.alternative, parameters),
+        schedules=schedule_costs(judge.alternative, judge.odds),
         best_schedule=judge.alternative.best,
         actions=actions,
         recommended=recommended,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import msgspec
 import numpy as np
 
-from quote_eval.alternative import Alternative, LegOutlook, realised_survival
+from quote_eval.alternative import Alternative, LegOutlook
 from quote_eval.costs import PricedQuote, SidedLegs, cost_table, cover_distance, fixed_costs, leg_scores
-from quote_eval.inputs import EvaluationInputs, EvaluationParameters
-from quote_eval.numerics import Floats, ascending, mean, quantile, survival, to_micro_bps_array, to_ppm_array
+from quote_eval.inputs import EvaluationInputs
+from quote_eval.numerics import Floats, ascending, quantile, survival, to_micro_bps_array, to_ppm_array
+from quote_eval.odds import LitOdds, certain_exceedances, exceedances
 from quote_eval.panel import PanelCharge, Standard, VerdictBounds, build_standard, build_waterfall, expected_bars
 from quote_eval.results import Exceedances, ReasonCode, ScheduleCost, SideScore, Verdict
 from rfq_service.domain.units import NS_PER_S, Side, to_micro_bps
-
-_PPM = 1_000_000
 
 
 def cost_only_scores(sided: SidedLegs, side: Side, priced: tuple[PricedQuote, ...]) -> dict[str, SideScore]:
@@ -55,13 +52,17 @@ class Judge(msgspec.Struct, frozen=True, eq=False, gc=False):
     sided: SidedLegs
     charges: dict[float, PanelCharge]
     alternative: Alternative
+    odds: LitOdds
     rivals: int
     common: tuple[ReasonCode, ...]
     standard: Standard
     bounds: VerdictBounds
 
     def scores(self, priced: tuple[PricedQuote, ...]) -> dict[str, SideScore]:
-        """Score all quotes; those of one size and life share their draws and are judged in one go."""
+        """Score all quotes; those of one size and life share their draws and are judged in one go.
+
+        ``priced`` are the quotes that ``odds`` was made for.
+        """
         groups: dict[tuple[float, float], list[PricedQuote]] = {}
         for item in priced:
             groups.setdefault((item.share, item.ttl_s), []).append(item)
@@ -73,25 +74,9 @@ class Judge(msgspec.Struct, frozen=True, eq=False, gc=False):
             bars = expected_bars(self.charges[share], ttl_s, self.inputs.parameters)
             costs = cost_table(members)
             rows = fixed_costs(costs, (priced[0].cost_bps, *standard.quantiles_bps, self.alternative.best_bps))
-            for item, row, chances in zip(members, rows, self._chances(standard, costs.T[:2]), strict=True):
+            for item, row, chances in zip(members, rows, _fairness(standard, costs.T[:2]), strict=True):
                 scores[item.quote.quote_id] = self._side_score(item, row, chances, fair, bars, cover)
         return scores
-
-    def _chances(self, standard: Standard, costs: Floats) -> list[list[int]]:
-        """Per quote, in 1e-6: P(F ≥ c) by either reference, the same for the best of N, chances to beat the lit market.
-
-        ``costs`` is (2, N), by reference. The last two are zero when no schedule is admissible.
-        """
-        table = np.zeros((3, *costs.shape))
-        table[0] = survival(standard.single, costs)
-        table[1] = survival(standard.best_of_n, costs)
-        best = self.alternative.best
-        if best is not None:
-            expected = self.alternative.expected_bps[best : best + 1]
-            table[2, 0] = survival(ascending(expected[0]), costs[0])
-            table[2, 1] = realised_survival(expected, self.alternative.timing_sd_bps[best : best + 1], costs[0])[0]
-        by_quote: list[list[int]] = to_ppm_array(table).reshape(6, -1).T.tolist()
-        return by_quote
 
     def _side_score(
         self,
@@ -107,17 +92,18 @@ class Judge(msgspec.Struct, frozen=True, eq=False, gc=False):
         Args:
             item: the quote.
             row: its row of ``fixed_costs``: against the best quote, the fair quantiles and the best schedule.
-            chances: its row of ``_chances``.
+            chances: its row of ``_fairness``.
             fair: the fair quantiles in fixed point.
             bars: ``expected_bars``.
             cover: ``cover_distance`` of the best quote.
         """
         cost, second_cost, *leg_costs, distance, over_low, over_median, over_high, over_lit = row
-        fairness, second_fairness, best_of_n, second_best_of_n, beats_lit, beats_lit_realised = chances
+        fairness, second_fairness, best_of_n, second_best_of_n = chances
         verdict, reasons = self._verdict(item, (fairness, best_of_n), (second_fairness, second_best_of_n))
         fair_legs = [(fair[1], fairness)] if len(self.legs) == 1 else self._leg_fairness(item)
         legs = leg_scores(self.sided, item, leg_costs, fair_legs)
         has_lit = self.alternative.best is not None
+        beats_lit, beats_lit_realised = self.odds.beaten[item.rank - 1] if has_lit else (None, None)
         return SideScore(
             side=self.side,
             verdict=verdict,
@@ -138,8 +124,8 @@ class Judge(msgspec.Struct, frozen=True, eq=False, gc=False):
             excess_low_micro_bps=over_high,
             excess_high_micro_bps=over_low,
             edge_vs_lit_micro_bps=-over_lit if has_lit else None,
-            p_beats_lit_ppm=beats_lit if has_lit else None,
-            p_beats_lit_realised_ppm=beats_lit_realised if has_lit else None,
+            p_beats_lit_ppm=beats_lit,
+            p_beats_lit_realised_ppm=beats_lit_realised,
             waterfall=build_waterfall(bars, cost, separable=self.charges[item.share].separable),
             exceedances=self._exceedances(item),
             legs=legs,
@@ -174,26 +160,31 @@ class Judge(msgspec.Struct, frozen=True, eq=False, gc=False):
         """Total cost of taking the quote and working what it cannot fill; certain when it fills everything."""
         parameters, best = self.inputs.parameters, self.alternative.best
         if item.share >= 1.0:
-            certain = tuple([_PPM if item.cost_bps > x else 0 for x in parameters.thresholds_bps])
-            return Exceedances(_thresholds(parameters.thresholds_bps), certain, certain)
+            return certain_exceedances(parameters.thresholds_bps, item.cost_bps)
         if best is None:
             return None
         left = 1.0 - item.share
         rest = self.alternative.expected_for_share(left, parameters.temporary_size_exponent, best)
         sd = left * self.alternative.timing_sd_bps[[best]]
-        return _exceedances((item.share * item.cost_bps + left * rest)[None, :], sd, parameters)[0]
+        return exceedances(parameters.thresholds_bps, (item.share * item.cost_bps + left * rest)[None, :], sd)
 
 
-def schedule_costs(alternative: Alternative, parameters: EvaluationParameters) -> tuple[ScheduleCost, ...]:
+def _fairness(standard: Standard, costs: Floats) -> list[list[int]]:
+    """Per quote, in 1e-6: P(F ≥ c) by either reference, and the same for the best of N; ``costs`` is (2, N)."""
+    chances = np.concatenate((survival(standard.single, costs), survival(standard.best_of_n, costs)))
+    by_quote: list[list[int]] = to_ppm_array(chances).T.tolist()
+    return by_quote
+
+
+def schedule_costs(alternative: Alternative, odds: LitOdds) -> tuple[ScheduleCost, ...]:
     """The table of lit schedules: expected parts, timing risk and exceedances by duration."""
-    exceedances = _exceedances(alternative.expected_bps, alternative.timing_sd_bps, parameters)
     table = np.concatenate((alternative.parts_bps, alternative.timing_sd_bps[None, :]))
     schedules = []
     for duration_s, is_admissible, row, chances, slices in zip(
         alternative.durations_s.tolist(),
         alternative.admissible,
         to_micro_bps_array(table).T.tolist(),
-        exceedances,
+        odds.exceedances,
         alternative.slices,
         strict=True,
     ):
@@ -214,19 +205,3 @@ def schedule_costs(alternative: Alternative, parameters: EvaluationParameters) -
             )
         )
     return tuple(schedules)
-
-
-@lru_cache(maxsize=16)
-def _thresholds(thresholds_bps: tuple[float, ...]) -> tuple[int, ...]:
-    return tuple(to_micro_bps(x) for x in thresholds_bps)
-
-
-def _exceedances(expected: Floats, market_sd: Floats, parameters: EvaluationParameters) -> list[Exceedances]:
-    """P(cost > x) for each row of ``expected`` (R, M): over parameters alone, and with the market's noise (R,)."""
-    at = np.array(parameters.thresholds_bps)
-    chances = np.empty((2, len(expected), len(at)))
-    chances[0] = mean(expected[:, None, :] > at[:, None])
-    chances[1] = realised_survival(expected, market_sd, at)
-    known, whole = to_ppm_array(chances).tolist()
-    thresholds = _thresholds(parameters.thresholds_bps)
-    return [Exceedances(thresholds, tuple(one), tuple(other)) for one, other in zip(known, whole, strict=True)]

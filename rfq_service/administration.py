@@ -174,11 +174,11 @@ def rotate_token_key(settings: Settings, *, at_once: bool) -> int:
 
     Tokens of a retired key are honoured until they end, unless ``at_once``: then every caller must ask for a new one.
     """
+    own = own_token_key(settings, time.time_ns())
 
     async def work(uow: UnitOfWork) -> TokenKey:
         await uow.identity.lock_token_keys()
         now_ns = time.time_ns()
-        own = own_token_key(settings, now_ns)
         key = new_token_key(new_id(now_ns), now_ns) if own is None else replace(own, private_key=None)
         await uow.identity.add_token_key(key)
         await uow.identity.retire_token_keys(key.key_id, 1 if at_once else now_ns)

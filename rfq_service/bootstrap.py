@@ -143,7 +143,12 @@ class Runtime:
 
     async def readiness(self) -> dict[str, str]:
         """Component to ``ok`` or what is wrong with it."""
-        return {"database": await self._database_state(), "market": self._market_state(), "tasks": self._task_state()}
+        return {
+            "database": await self._database_state(),
+            "identity": self.identity.state(),
+            "market": self._market_state(),
+            "tasks": self._task_state(),
+        }
 
     async def _database_state(self) -> str:
         try:

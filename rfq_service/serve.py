@@ -21,7 +21,9 @@ from rfq_service.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _BACKLOG = 2048
-_LINGER_S = 3.0
+# For a client who does not read: time to read what was sent before the end, when cut off and when the service stops.
+_LINGER_S = 10.0
+_LINGER_AT_STOP_S = 3.0
 
 
 class _Server(uvicorn.Server):
@@ -52,15 +54,15 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Serve the socket; then give the client a little time to read what is left."""
         await super().run_asgi()
-        self._abort_soon()
+        self._abort_in(_LINGER_S)
 
     def shutdown(self) -> None:
         """End the socket as the server goes down."""
         super().shutdown()
-        self._abort_soon()
+        self._abort_in(_LINGER_AT_STOP_S)
 
-    def _abort_soon(self) -> None:
-        self.loop.call_later(_LINGER_S, self.transport.abort)
+    def _abort_in(self, delay_s: float) -> None:
+        self.loop.call_later(delay_s, self.transport.abort)
 
 
 def serve(settings: Settings) -> int:

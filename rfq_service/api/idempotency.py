@@ -82,5 +82,5 @@ def parse_key(headers: Headers) -> bytes:
 
 
 def request_digest(method: str, path: str, role: str, body: bytes) -> bytes:
-    """SHA-256 of what makes two requests the same; only the last part can hold a line break, so none runs into another."""
+    """SHA-256 of what makes two requests the same; only the last part can hold a line break, so no two run together."""
     return hashlib.sha256(f"{method}\n{path!r}\n{role}\n".encode() + body).digest()

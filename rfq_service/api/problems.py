@@ -108,6 +108,8 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     if known.code is ErrorCode.INTERNAL:
         _log.error("request failed", path=request.scope["path"], request_trace_id=trace_id, exc_info=error)
     headers = dict(request.scope.get(REPLY_HEADERS_KEY) or {})  # type: ignore[call-overload]
+    if known.code is ErrorCode.METHOD_NOT_ALLOWED and isinstance(error, HTTPException):
+        headers |= error.headers or {}  # the methods that are: RFC 9110 §15.5.6 asks for them
     return _response(known, str(trace_id), headers, is_oauth=request.scope["path"] == TOKEN_PATH)
 
 

@@ -120,10 +120,10 @@ class Stream:
         raise StopAsyncIteration
 
     async def next(self, timeout_s: float) -> StreamItem | None:
-        """The next item, ``None`` when there is none in time."""
+        """The next item, ``None`` when there is none in time, or none any more."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await anext(self)
+                return await anext(self, None)
         except TimeoutError:
             return None
 

@@ -238,6 +238,7 @@ class _Background:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self.is_closed = False
         self.streams: list[Stream] = []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -250,12 +251,13 @@ class _Background:
             raise
 
     def close(self) -> None:
-        """Close the streams and end the thread."""
+        """Close the streams and end the thread, for good."""
+        self.is_closed = True
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
         for stream in self.streams:
-            self.run(stream.aclose())
+            asyncio.run_coroutine_threadsafe(stream.aclose(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         self._loop = self._thread = None
@@ -309,14 +311,14 @@ class SyncStream:
         return self
 
     def __next__(self) -> StreamItem:
-        item = self._background.run(self._item())
+        item = None if self._background.is_closed else self._background.run(self._item())
         if item is None:
             raise StopIteration
         return item
 
     def next(self, timeout_s: float) -> StreamItem | None:
-        """The next item, ``None`` when there is none in time."""
-        return self._background.run(self._stream.next(timeout_s))
+        """The next item, ``None`` when there is none in time, or none any more."""
+        return None if self._background.is_closed else self._background.run(self._stream.next(timeout_s))
 
     def connect(self) -> None:
         """Subscribe now, so that nothing that happens from here on is missed; raises ``RfqServiceError``."""
@@ -324,8 +326,9 @@ class SyncStream:
 
     def close(self) -> None:
         """Close; iterations end."""
-        self._background.run(self._stream.aclose())
-        self._background.streams.remove(self._stream)
+        if self._stream in self._background.streams and not self._background.is_closed:
+            self._background.streams.remove(self._stream)
+            self._background.run(self._stream.aclose())
 
     async def _item(self) -> StreamItem | None:
         return await anext(self._stream, None)

@@ -89,7 +89,7 @@ def inserted_columns(table: Table) -> list[str]:
 
 
 def _rows(batch: Sequence[Changes]) -> dict[str, Rows]:
-    """The rows by table. An event gets its place in the transaction; keys are sorted, so that batches never deadlock."""
+    """The rows by table. Events get their place in the transaction; keys are sorted, so batches never deadlock."""
     new = [changes for changes in batch if changes.new_rfq is not None]
     position = count()
     records = [changes.record for changes in batch if changes.record is not None]

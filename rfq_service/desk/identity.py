@@ -8,6 +8,7 @@ for longer than the settings allow, nobody is let in: a revocation might have be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 from collections import OrderedDict
@@ -76,6 +77,8 @@ class Identity:
         self._good_secrets: OrderedDict[UUID, bytes] = OrderedDict()
         self._key_ends: Mapping[ApiKeyId, int] = {}
         self._polled_at_ns: int | None = None
+        self._looking = asyncio.Lock()
+        self._looked_at_ns: int | None = None
 
     async def start(self) -> None:
         """See that there is a signing key, and learn which keys have ended.
@@ -137,17 +140,17 @@ class Identity:
         """The caller by his token; raises as ``authenticate``."""
         if len(token) > TOKEN_LENGTH_MAX or not token.isascii():
             _refuse()
+        if self._is_blind():
+            await self._look()
         digest = hashlib.sha256(token.encode()).digest()
         principal = self._known.get(digest)
         if principal is None:
-            self._check_not_blind()
             principal = await self._read(token)
             self._known[digest] = principal
             if len(self._known) > _CACHE_MAX:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(digest)
-            self._check_not_blind()
         if self._has_ended(principal):
             self._known.pop(digest, None)
             _refuse()
@@ -182,6 +185,10 @@ class Identity:
         if len(self._good_secrets) > _CACHE_MAX:
             self._good_secrets.popitem(last=False)
         return self._sign(key, scopes, now_ns)
+
+    def state(self) -> str:
+        """``ok``, or why nobody is let in; for readiness."""
+        return "revoked keys cannot be read" if self._is_blind() else "ok"
 
     def is_known_secret(self, client_id: UUID, secret: str) -> bool:
         """Whether this secret was right the last time; it may be wrong by now."""
@@ -223,7 +230,8 @@ class Identity:
         async with self._database.read() as uow:
             key = await uow.identity.key(ApiKeyId(claims.client_id))
         is_same = key is not None and key.role is claims.role and key.firm.firm_id == claims.sub
-        if key is None or not is_same or not key.is_usable(now_ns):
+        is_withdrawn = self._token_keys.key_id_of(token) not in self._token_keys.key_ids  # while we waited
+        if key is None or not is_same or is_withdrawn or not key.is_usable(now_ns):
             _refuse()
         scopes = key.scopes & frozenset(claims.scope.split())
         return Principal(key.firm, key.key_id, key.role, frozenset(map(Scope, scopes)), claims.exp * NS_PER_S)
@@ -243,7 +251,14 @@ class Identity:
         polled_at_ns = self._polled_at_ns
         return polled_at_ns is None or self._clock.monotonic_ns() - polled_at_ns > self._blind_max_ns
 
-    def _check_not_blind(self) -> None:
+    async def _look(self) -> None:
+        """Poll now, as this process may just have been held up; one try a second, for whoever waits for it."""
+        async with self._looking:
+            now_ns = self._clock.monotonic_ns()
+            if self._is_blind() and (self._looked_at_ns is None or now_ns - self._looked_at_ns > NS_PER_S):
+                self._looked_at_ns = now_ns
+                with contextlib.suppress(RfqError):
+                    await self.poll()
         if self._is_blind():
             raise RfqError(ErrorCode.DATABASE_UNAVAILABLE, "revoked keys cannot be read, so none is trusted; try again")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -16,6 +17,8 @@ from rfq_service.db.repositories.stream import CHANNEL, StreamReader
 from rfq_service.desk.backoff import Backoff
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.stream import CursorGoneError, StreamBounds, StreamEntry, StreamKey, Topic, firms_of, topic_of
+
+T = TypeVar("T")
 
 _POLL_S = 1.0
 # Where nobody tells of new entries.
@@ -145,6 +148,7 @@ class StreamHub:
         self._work = asyncio.Event()
         # Readers who catch up wait here for their turn, not at the pool, which would refuse them in time.
         self._paging = asyncio.Semaphore(1)
+        self._reads: set[asyncio.Task[Any]] = set()
 
     def advance(self, last_leaf_index: int) -> None:
         """Everything up to this leaf index is committed."""
@@ -195,6 +199,9 @@ class StreamHub:
             CursorGoneError: when what comes next is no longer kept.
             RfqError: ``DATABASE_UNAVAILABLE`` or ``OVERLOADED``.
         """
+        return await self._undisturbed(self._page(key, number))
+
+    async def _page(self, key: StreamKey, number: int) -> list[StreamMessage]:
         while True:
             async with self._reader() as reader:
                 entries = await reader.after(key, number, self._page_max)
@@ -205,12 +212,18 @@ class StreamHub:
             if bounds is not None and bounds.last <= number:
                 return []
             # a hole: purged, unless the entry was written between the two looks
-            bounds = bounds or await self._bounds(key)
+            bounds = bounds or await self._read_bounds(key)
             if not bounds.holds_what_follows(number):
                 raise CursorGoneError(bounds)
 
     async def run(self) -> None:
         """Follow the numbering for ever; a database that is away is tried again, a little later each time."""
+        try:
+            await self._follow_for_ever()
+        finally:
+            await asyncio.gather(*self._reads, return_exceptions=True)
+
+    async def _follow_for_ever(self) -> None:
         backoff = Backoff()
         while True:
             try:
@@ -311,10 +324,25 @@ class StreamHub:
         return StreamMessage(entry.number, topic_of(entry.kind), self._encode(entry))
 
     async def _bounds(self, key: StreamKey) -> StreamBounds:
+        return await self._undisturbed(self._read_bounds(key))
+
+    async def _undisturbed(self, read: Coroutine[None, None, T]) -> T:
+        """Let a read come to its end when the reader has gone: a connection must not be left in the middle."""
+        task = asyncio.create_task(read)
+        self._reads.add(task)
+        task.add_done_callback(self._reads.discard)
+        return await asyncio.shield(task)
+
+    async def _read_bounds(self, key: StreamKey) -> StreamBounds:
         async with self._reader() as reader:
             return await reader.bounds(key)
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[StreamReader]:
         async with self._paging, self._database.connect() as connection:
-            yield StreamReader((await connection.get_raw_connection()).driver_connection)
+            try:
+                yield StreamReader((await connection.get_raw_connection()).driver_connection)
+            except BaseException:
+                # It may have a transaction open, of which the pool knows nothing.
+                await connection.invalidate()
+                raise

@@ -27,6 +27,7 @@ _MICRO_BPS_PER_BPS = 1_000_000
 # What the history's 64-bit columns hold: 9e12 bps. A price that far off is nonsense, but no reason to fail.
 # (A float64, so that vectors saturate at the same number.)
 MICRO_BPS_MAX = 2**63 - 1024
+_MICRO_BPS_LIMIT = float(MICRO_BPS_MAX)
 # Relative noise of float arithmetic: a price this close to the grid is meant to be on it.
 _FLOAT_NOISE = Fraction(1, 10**12)
 
@@ -154,7 +155,7 @@ def to_micro_bps(value_bps: float) -> int:
         InvariantError: on NaN or infinity, which never get into a stored result.
     """
     scaled = value_bps * _MICRO_BPS_PER_BPS
-    if -MICRO_BPS_MAX < scaled < MICRO_BPS_MAX:
+    if abs(scaled) < _MICRO_BPS_LIMIT:
         return round(scaled)
     require(math.isfinite(value_bps), "a stored result in bps is finite")
     return MICRO_BPS_MAX if scaled > 0.0 else -MICRO_BPS_MAX

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rfq_service.api.parsing import format_cursor, parse_body, parse_cursor, parse_json, parse_path_id, parse_query
+from rfq_service.api.parsing import (
+    format_cursor,
+    parse_body,
+    parse_cursor,
+    parse_form,
+    parse_json,
+    parse_path_id,
+    parse_query,
+)
+from rfq_service.api.schemas.identity import TokenIn
 from rfq_service.api.schemas.quote import EvaluationIn, QuoteHistoryQuery
 from rfq_service.api.schemas.rfq import RfqIn, RfqListQuery
 from rfq_service.api.schemas.wire import decimal_of, optional_duration_ns
@@ -244,3 +253,21 @@ def test_a_bad_history_filter_is_refused(query: bytes, field: str) -> None:
 def test_any_query_is_read_or_refused(query: bytes) -> None:
     with contextlib.suppress(RfqError):
         parse_query(query, QuoteHistoryQuery).client_filter()
+
+
+FORM_CODES = {ErrorCode.MALFORMED_BODY, ErrorCode.REPEATED_PARAMETER, ErrorCode.NUL_BYTE}
+
+
+@given(st.binary(max_size=200) | st.text(alphabet="grant_type=&%+scope01fF\x00;", max_size=60).map(str.encode))
+def test_any_bytes_are_a_form_or_refused_as_not_well_formed(body: bytes) -> None:
+    code, form = None, None
+    try:
+        form = parse_form(body, TokenIn)
+    except RfqError as error:
+        code = error.code
+    assert code in FORM_CODES or (form is not None and "\x00" not in form.grant_type + form.scope)
+
+
+def test_a_form_is_read_with_its_escapes_and_what_is_unknown_is_passed_over() -> None:
+    form = parse_form(b"grant_type=client_credentials&scope=rfq%3Aread+rfq:write&resource=x", TokenIn)
+    assert (form.grant_type, form.scope, form.client_id) == ("client_credentials", "rfq:read rfq:write", "")

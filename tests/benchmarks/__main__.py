@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import book_building, durable_evaluation, push, scoring, start
+from tests.benchmarks import book_building, durable_evaluation, protections, push, scoring, start
 from tests.benchmarks.row import Row, load_goals
 
 RESULT_PATH = Path("build/bench.json")
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "start": start.run,
     "durable evaluation": durable_evaluation.run,
     "push": push.run,
+    "protections": protections.run,
 }
 
 

@@ -129,12 +129,10 @@ class Caller:
     async def _post(self, change: Change) -> httpx.Response:
         headers = {**await self.headers(), "idempotency-key": change.key, "content-type": "application/json"}
         content = json.dumps(change.body) if change.body else ""
-        sending = self._http.post(self._url(change.path), headers=headers, content=content)
         patience_s = self._floor.patience_s
-        if patience_s is None:
-            return await sending
-        # what runs out of patience cancels the request, which closes its socket
-        return await asyncio.wait_for(sending, self.draws.uniform(0.0, patience_s))
+        # who runs out of patience cancels his request, which closes its socket
+        async with asyncio.timeout(None if patience_s is None else self.draws.uniform(0.0, patience_s)):
+            return await self._http.post(self._url(change.path), headers=headers, content=content)
 
     async def headers(self) -> dict[str, str]:
         """The firm's token, bought when there is none."""
@@ -283,7 +281,9 @@ class Load:
     ) -> None:
         self._is_stopping = True
         self._thread.join(2 * _ANSWER_WITHIN_S)
-        if self._error is not None and error is None:
+        if error is None and self._thread.is_alive():
+            raise TimeoutError("the firms do not stop working")
+        if error is None and self._error is not None:
             raise self._error
 
     def until_acknowledged(self, more: int, within_s: float = 60.0) -> None:

@@ -54,7 +54,10 @@ class Subscriber:
             after = self.told[-1][0] if self.told else 0
             await socket.send(json.dumps({"op": "subscribe", "topics": TOPICS, "after": after}))
             while True:
-                self._take(json.loads(await asyncio.wait_for(socket.recv(), _SILENCE_MAX_S)))
+                # not wait_for, which loses a cancellation that comes together with a message
+                async with asyncio.timeout(_SILENCE_MAX_S):
+                    message = await socket.recv()
+                self._take(json.loads(message))
 
     def _take(self, message: dict[str, object]) -> None:
         if message["type"] == "event":

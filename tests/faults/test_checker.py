@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,9 @@ _LOSSY = ("wal_writer_delay = '10s'", "wal_writer_flush_after = '1GB'", "bgwrite
 @pytest.fixture
 def lossy_postgres(fault_folder: Path) -> Iterator[BreakablePostgres]:
     """A server of its own that may lose what it acknowledged last."""
-    server = BreakablePostgres(fault_folder / "lossy")
+    folder = Path(tempfile.mkdtemp(prefix="lossy-", dir=fault_folder))
+    folder.chmod(0o755)
+    server = BreakablePostgres(folder)
     server.start()
     blocking(execute(server.dsn("postgres"), *(f"ALTER SYSTEM SET {setting}" for setting in _LOSSY)))
     blocking(execute(server.dsn("postgres"), "SELECT pg_reload_conf()"))
@@ -70,8 +73,8 @@ def worked(one_postgres: BreakablePostgres, fault_folder: Path) -> Iterator[Stag
 _FIRST = "ctid = (SELECT min(ctid) FROM"
 DAMAGE = {
     "acknowledged is there": f"DELETE FROM idempotency_key WHERE {_FIRST} idempotency_key)",
-    "a repetition gets the same bytes": f"UPDATE idempotency_key SET body = '{{{{}}' WHERE {_FIRST} idempotency_key "
-    "WHERE operation = 'withdraw_quote')",
+    "a repetition gets the same bytes": f"UPDATE idempotency_key SET body = body || ' '::bytea WHERE {_FIRST} "
+    "idempotency_key WHERE operation = 'withdraw_quote')",
     "one RFQ for each opening": f"DELETE FROM rfq WHERE {_FIRST} rfq WHERE state <> 'evaluated')",
     "one RFQ for each evaluation": f"DELETE FROM rfq WHERE {_FIRST} rfq WHERE state = 'evaluated')",
     "one end for each cancellation": f"UPDATE rfq SET state = 'open' WHERE {_FIRST} rfq WHERE state = 'cancelled')",

@@ -98,11 +98,9 @@ def test_commits_whose_reply_or_request_is_lost_on_the_wire(cut_stage: Stage, ch
     with cut_stage.load() as load:
         load.until_acknowledged(50)
         chooser.choose = sometimes
-        load.until_acknowledged(2 * _ENOUGH)
+        until(lambda: chooser.counts[Fate.LOSE_REPLY] > 20 and chooser.counts[Fate.LOSE_REQUEST] > 10, "enough is lost")
         chooser.choose = lambda _sql: Fate.KEEP
         load.until_acknowledged(_ENOUGH)
-    assert chooser.counts[Fate.LOSE_REPLY] > 10
-    assert chooser.counts[Fate.LOSE_REQUEST] > 5
     unknown = cut_stage.ledger.of(Outcome.UNKNOWN)
     assert unknown
     assert cut_stage.findings() == []

@@ -28,7 +28,8 @@ _QUERIES = {
     "rfq": "SELECT id, client_firm_id, state, quantity, filled_quantity, cardinality(panel_firm_ids) AS asked FROM rfq",
     "leg": "SELECT rfq_id FROM rfq_leg",
     "invitation": "SELECT rfq_id, dealer_firm_id FROM invitation",
-    "quote": "SELECT id, rfq_id, dealer_firm_id, bid_price IS NULL AND ask_price IS NULL AS is_pass FROM quote",
+    "quote": "SELECT id, rfq_id, dealer_firm_id, bid_price IS NULL AND ask_price IS NULL AS is_pass, received_at_ns,"
+    " valid_until_ns FROM quote",
     "active_quote": "SELECT quote_id FROM active_quote",
     "quote_end": "SELECT quote_id, reason FROM quote_end",
     "fill": "SELECT id, rfq_id, quote_id, quantity, price FROM fill",
@@ -164,9 +165,7 @@ def _compare_quotes(state: _Check) -> None:
     alive = [row for row in dealt if row["id"] not in have_ended]
     active = [row["quote_id"] for row in state.rows["active_quote"]]
     state.same("active is what has not ended", [row["id"] for row in alive], active)
-    for pair, count in Counter((row["rfq_id"], row["dealer_firm_id"]) for row in alive).items():
-        if count > 1:
-            state.report("one active quote for each dealer", f"{count} of {pair}")
+    _compare_active(state, alive)
     elsewhere = [
         UUID(item["quote"]["quote_id"]) for result in state.done["evaluate_quotes"] for item in result["quotes"]
     ]
@@ -181,6 +180,16 @@ def _compare_quotes(state: _Check) -> None:
     expected = {rfq_id: count for rfq_id, count in decided.items() if rfq_id not in evaluated}
     state.same("one event for each decision", expected.items(), told.items())
     state.same("one decision for each evaluation", evaluated, [rfq_id for rfq_id in decided if rfq_id in evaluated])
+
+
+def _compare_active(state: _Check, alive: Iterable[Row]) -> None:
+    """A dealer's new quote replaces his old one, unless that had run out and only waits for its end to be written."""
+    latest: dict[tuple[UUID, UUID], Row] = {}
+    for row in sorted(alive, key=lambda row: row["received_at_ns"]):
+        pair = (row["rfq_id"], row["dealer_firm_id"])
+        if pair in latest and latest[pair]["valid_until_ns"] > row["received_at_ns"]:
+            state.report("one active quote for each dealer", f"{latest[pair]['id']} and {row['id']}")
+        latest[pair] = row
 
 
 def _compare_fills(state: _Check) -> None:

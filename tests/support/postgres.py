@@ -42,6 +42,11 @@ class DatabaseServer:
         self._loop.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._postgres.pid
+
     def dsn(self, database: str) -> str:
         """Connection string of one database of this server, as its owner."""
         return self._postgres.dsn.rpartition("/")[0] + f"/{database}"

@@ -139,6 +139,9 @@ class WeighedQuote(Reply, frozen=True, kw_only=True):
     rank: int | None
     verdict: Verdict
     cost_micro_bps: int | None
+    # decisions that were stored before there were these have none
+    fairness_ppm: int | None = None
+    excess_micro_bps: int | None = None
     distance_to_best_micro_bps: int | None
     cover_distance_micro_bps: int | None
 

@@ -6,13 +6,13 @@ import math
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from models import baselines
 from models.artifacts.bundle import ArtifactError, Bundle, load_bundle, save_bundle
