@@ -67,6 +67,7 @@ def _add_database(commands: argparse._SubParsersAction) -> None:  # type: ignore
     upgrade.add_argument("revision", nargs="?", default="head")
     downgrade = _add(database, "downgrade", _db_downgrade, "take the schema back to a revision (base: all of it)")
     downgrade.add_argument("revision")
+    _add(database, "rebase", _db_rebase, "after restoring a dump: go on numbering events (no service may run)")
 
 
 def _add_parties(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -151,6 +152,12 @@ def _db_downgrade(arguments: argparse.Namespace, settings: Settings) -> int:
     from rfq_service import administration
 
     return administration.downgrade(settings, arguments.revision)
+
+
+def _db_rebase(_: argparse.Namespace, settings: Settings) -> int:
+    from rfq_service import administration
+
+    return administration.rebase(settings)
 
 
 def _firm_add(arguments: argparse.Namespace, settings: Settings) -> int:

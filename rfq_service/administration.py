@@ -83,6 +83,13 @@ def downgrade(settings: Settings, revision: str) -> int:
     return 0
 
 
+def rebase(settings: Settings) -> int:
+    """After a logical restore: go on numbering events where the restored journal ends."""
+    with open_postgres(settings) as dsn:
+        print(f"{migrate.rebase_sequencer(dsn)} events wait for their numbers; the service gives them when it starts")
+    return 0
+
+
 def add_firm(settings: Settings, name: str, *, is_dealer: bool) -> int:
     """Add a firm and print its id."""
     firm = in_transaction(settings, lambda uow: store_firm(uow, name, is_dealer=is_dealer))

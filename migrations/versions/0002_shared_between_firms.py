@@ -197,37 +197,33 @@ FUNCTIONS = (
     """
     CREATE FUNCTION lock_invited_rfqs(dealer_ids uuid[], rfq_ids uuid[])
     RETURNS TABLE (dealer_firm_id uuid, rfq_id uuid, client_firm_id uuid)
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
     #variable_conflict use_column
     DECLARE
-        invited_ids uuid[];
-        firms text;
+        dealers uuid[];
+        rfqs uuid[];
+        clients uuid[];
+        known text := nullif(current_setting('app.firms', true), '');
     BEGIN
-        SELECT array_agg(DISTINCT asked.rfq_id) INTO invited_ids
+        SELECT array_agg(i.dealer_firm_id), array_agg(i.rfq_id), array_agg(i.client_firm_id)
+        INTO dealers, rfqs, clients
         FROM unnest(dealer_ids, rfq_ids) AS asked (dealer_firm_id, rfq_id)
-        JOIN invitation USING (dealer_firm_id, rfq_id);
+        JOIN invitation i USING (dealer_firm_id, rfq_id);
         -- in one order for everybody, so that two batches never wait for each other
         PERFORM pg_advisory_xact_lock(key) FROM (
-            SELECT DISTINCT hashtextextended(id::text, 0) AS key FROM unnest(invited_ids) AS id ORDER BY key
+            SELECT DISTINCT hashtextextended(id::text, 0) AS key FROM unnest(rfqs) AS id ORDER BY key
         ) AS ordered;
-        PERFORM FROM rfq WHERE id = ANY (invited_ids) ORDER BY hashtextextended(id::text, 0) FOR NO KEY UPDATE;
-        SELECT string_agg(DISTINCT firm_id::text, ',') INTO firms FROM (
-            SELECT unnest(string_to_array(nullif(current_setting('app.firms', true), ''), ',')::uuid[])
-            UNION ALL
-            SELECT unnest(ARRAY[asked.dealer_firm_id, invitation.client_firm_id])
-            FROM unnest(dealer_ids, rfq_ids) AS asked (dealer_firm_id, rfq_id)
-            JOIN invitation USING (dealer_firm_id, rfq_id)
-        ) AS named (firm_id);
-        PERFORM set_config('app.firms', coalesce(firms, ''), true);
-        RETURN QUERY
-            SELECT asked.dealer_firm_id, asked.rfq_id, invitation.client_firm_id
-            FROM unnest(dealer_ids, rfq_ids) AS asked (dealer_firm_id, rfq_id)
-            JOIN invitation USING (dealer_firm_id, rfq_id);
+        PERFORM FROM rfq WHERE id = ANY (rfqs) ORDER BY hashtextextended(id::text, 0) FOR NO KEY UPDATE;
+        SELECT string_agg(DISTINCT id::text, ',') INTO known
+        FROM unnest(string_to_array(known, ',')::uuid[] || dealers || clients) AS id;
+        PERFORM set_config('app.firms', coalesce(known, ''), true);
+        RETURN QUERY SELECT * FROM unnest(dealers, rfqs, clients);
     END
     $$
     """,
     """
-    CREATE FUNCTION enter_as_invited(dealer uuid, rfq uuid) RETURNS uuid LANGUAGE plpgsql AS $$
+    CREATE FUNCTION enter_as_invited(dealer uuid, rfq uuid) RETURNS uuid
+    LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
     DECLARE
         client uuid;
     BEGIN
@@ -308,7 +304,7 @@ FUNCTIONS = (
         SELECT pg_snapshot_xmin(now), pg_snapshot_xmax(now) INTO fence, horizon FROM pg_current_snapshot() AS now;
         IF state.below > horizon THEN
             RAISE 'the sequencer is at transaction %, this cluster at %', state.below, horizon
-                USING HINT = 'The journal came from another cluster: restore physically, or rebase the sequencer.';
+                USING HINT = 'The journal came from another cluster: stop the service and run rfq db rebase.';
         END IF;
         numbered := 0;
         last_leaf_index := state.next_leaf_index - 1;
@@ -498,7 +494,7 @@ ACCESS = (
     # group commit
     *(
         (table, "rfq_writer", "SELECT", f"client_firm_id = {FIRMS}")
-        for table in ("rfq", "rfq_leg", "quote", "quote_end")
+        for table in ("rfq", "rfq_leg", "quote", "active_quote")
     ),
     *((table, "rfq_writer", "INSERT", f"client_firm_id = {FIRMS}") for table in BATCH_TABLES),
     ("event", "rfq_writer", f"INSERT ({EVENT_COLUMNS})", f"client_firm_id = {FIRMS}"),

@@ -18,6 +18,7 @@ from rfq_service.client.errors import (
     UNREACHABLE,
     UNREADABLE,
     Forbidden,
+    RateLimited,
     RfqServiceError,
     StreamRefused,
     Unavailable,
@@ -28,12 +29,15 @@ from rfq_service.client.stream_state import StreamState
 from rfq_service.client.tokens import Token
 
 STREAM_PATH = "/v1/stream"
-# Heartbeats come every 5 s: three missing ones are a dead connection.
-_SILENCE_S_MAX = 16.0
+# Heartbeats come every 5 s unless configured otherwise: who says nothing for so long is asked, then given up.
+_SILENCE_S_MAX = 8.0
 _FRAMES_MAX = 1_024
 _FRAME_BYTES_MAX = 16 * 1024 * 1024
 _CLOSE_TIMEOUT_S = 1.0
 _BAD_MESSAGE, _UNAUTHENTICATED, _FORBIDDEN = 4400, 4401, 4403
+
+# What another connection can cure.
+_CURABLE = (OSError, TimeoutError, WebSocketException, msgspec.MsgspecError, Unavailable, RateLimited)
 
 _log = logging.getLogger("rfq_service.client")
 # The socket's own log shows headers and messages, and with them tokens, when it is allowed to say everything.
@@ -82,7 +86,10 @@ class Stream:
         self._socket: ClientConnection | None = None
         self._token: Token | None = None
         self._ready: list[StreamItem] = []
+        self._opening: asyncio.Task[None] | None = None
         self._failures = 0
+        self._pause_s = 0.0
+        self._is_asked = False
         self._has_connected = False
         self._deadline_s = 0.0
         self._is_closed = False
@@ -114,7 +121,7 @@ class Stream:
                 return self._ready.pop(0)
             try:
                 await self._receive(await self._connected())
-            except (OSError, TimeoutError, WebSocketException, msgspec.MsgspecError, Unavailable) as error:
+            except _CURABLE as error:
                 if not self._is_closed:
                     await self._lost(error)
         raise StopAsyncIteration
@@ -132,22 +139,37 @@ class Stream:
         while self._socket is None:
             try:
                 await self._connected()
-            except (OSError, TimeoutError, WebSocketException, msgspec.MsgspecError, Unavailable) as error:
+            except _CURABLE as error:
                 await self._lost(error)
 
     async def aclose(self) -> None:
         """Close; iterations end."""
         self._is_closed = True
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
         await self._drop()
 
     async def _connected(self) -> ClientConnection:
+        """The open socket. Connecting goes on where a caller has stopped to wait for it, so that short waits add up."""
         if self._socket is None:
             self._deadline_s = self._deadline_s or time.monotonic() + self._policy.deadline_s
-            async with asyncio.timeout(self._policy.timeout_s):
-                await self._open()
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open_in_time())
+            opening = self._opening
+            await asyncio.wait((opening,))
+            self._opening = None
+            if not opening.cancelled():
+                opening.result()
         if self._socket is None:
             raise Unavailable(0, UNREACHABLE, "the stream was closed while it connected")
         return self._socket
+
+    async def _open_in_time(self) -> None:
+        await asyncio.sleep(self._pause_s)
+        async with asyncio.timeout(self._policy.timeout_s):
+            await self._open()
 
     async def _open(self) -> None:
         """Connect and wait until the service has taken the subscription."""
@@ -177,19 +199,25 @@ class Stream:
         """Wait for one frame, and for the next due renewal of the token meanwhile."""
         if self._state.must_subscribe:
             await socket.send(self._state.subscription())
-        token = self._token
-        renew_in_s = 0.0 if token is None else token.renew_at_s - time.monotonic()
+            self._state.must_subscribe = False
+        renew_in_s = 0.0 if self._token is None else self._token.renew_at_s - time.monotonic()
         if renew_in_s <= 0.0:
-            self._token = await self._tokens.token()
-            await socket.send(msgspec.json.encode({"op": "auth", "token": self._token.text}).decode())
+            token = await self._tokens.token()
+            await socket.send(_message(op="auth", token=token.text))
+            self._token = token
             return
         try:
             async with asyncio.timeout(min(renew_in_s, _SILENCE_S_MAX)):
                 text = await socket.recv()
         except TimeoutError:
-            if renew_in_s > _SILENCE_S_MAX:
+            if renew_in_s <= _SILENCE_S_MAX:
+                return
+            if self._is_asked:
                 raise
+            self._is_asked = True
+            await socket.send(_message(op="ping"))
             return
+        self._is_asked = False
         self._take(text)
 
     def _take(self, text: str | bytes) -> None:
@@ -198,18 +226,18 @@ class Stream:
             self._ready.append(item)
 
     async def _lost(self, error: Exception) -> None:
-        """Wait before the next attempt; raises ``RfqServiceError`` when there is none."""
+        """See when the next attempt is made; raises ``RfqServiceError`` when there is none."""
         await self._drop()
         reason = self._state.complaint or str(error) or type(error).__name__
         self._check(error, reason)
         self._failures += 1
-        pause_s = self._policy.pause(self._failures)
-        if not self._has_connected and time.monotonic() + pause_s >= self._deadline_s:
+        self._pause_s = self._policy.pause(self._failures)
+        self._is_asked = False
+        if not self._has_connected and time.monotonic() + self._pause_s >= self._deadline_s:
             if isinstance(error, RfqServiceError):
                 raise error
             raise Unavailable(0, UNREACHABLE, f"no stream: {reason}")
-        _log.warning("stream lost (%s), resuming after %s in %.2f s", reason, self.number, pause_s)
-        await asyncio.sleep(pause_s)
+        _log.warning("stream lost (%s), resuming after %s in %.2f s", reason, self.number, self._pause_s)
 
     def _check(self, error: Exception, reason: str) -> None:
         if isinstance(error, msgspec.MsgspecError):
@@ -233,3 +261,7 @@ class Stream:
         socket, self._socket = self._socket, None
         if socket is not None:
             await socket.close()
+
+
+def _message(**fields: str) -> str:
+    return msgspec.json.encode(fields).decode()

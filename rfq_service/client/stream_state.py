@@ -41,7 +41,7 @@ class StreamState:
     Attributes:
         number: everything up to this number has been handed over; ``None`` before the first subscription.
         is_subscribed: on this connection.
-        must_subscribe: the service has dropped the subscription.
+        must_subscribe: the service has dropped the subscription; whoever sends it anew sets this to false.
         complaint: what the service said last before it closed the connection.
     """
 
@@ -56,13 +56,12 @@ class StreamState:
 
     def connected(self) -> str:
         """The first message on a new connection."""
-        self.is_subscribed = False
+        self.is_subscribed = self.must_subscribe = False
         self.complaint = ""
         return self.subscription()
 
     def subscription(self) -> str:
         """The message that subscribes from ``number`` on."""
-        self.must_subscribe = False
         message: dict[str, Any] = {"op": "subscribe", "topics": list(self._topics)}
         if self.number is not None and self._is_numbered:
             message["after"] = self.number

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rfq_service.db.append import build_append, refuses_key
 from rfq_service.db.engine import Database, unavailable_as_rfq_error
+from rfq_service.db.repositories.books import lock_invited
 from rfq_service.db.repositories.idempotency import KeyUsedError
-from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.domain.changes import Changes, RfqBook
 from rfq_service.domain.errors import ErrorCode, RfqError, require
 from rfq_service.domain.identifiers import FirmId, RfqId
@@ -207,13 +207,7 @@ async def commit_appends(connection: AsyncConnection, batch: Sequence[Changes]) 
     Raises:
         KeyUsedError: when the ``Idempotency-Key`` of one of them was used before.
     """
-    statement, arguments = build_append(batch, names_firms=True)
-    try:
-        await (await _driver(connection)).execute(statement, *arguments)
-    except asyncpg.UniqueViolationError as error:
-        if refuses_key(error):
-            raise KeyUsedError from None
-        raise
+    await _append(await _driver(connection), batch)
     return [None] * len(batch)
 
 
@@ -224,10 +218,9 @@ async def commit_quotes(connection: AsyncConnection, batch: Sequence[QuoteWrite]
     """
     refusals: list[Exception | None] = []
     stored: list[Changes] = []
-    async with connection.begin():
-        uow = UnitOfWork(connection)
-        pairs = {(write.dealer_firm_id, write.rfq_id): None for write in batch}
-        invited = await uow.rfqs.lock_invited(list(pairs))
+    raw = await _driver(connection)
+    async with raw.transaction():
+        invited = await lock_invited(raw, list({(write.dealer_firm_id, write.rfq_id): None for write in batch}))
         books = {book.rfq.rfq_id: book for book in invited.values()}
         for write in batch:
             try:
@@ -241,8 +234,18 @@ async def commit_quotes(connection: AsyncConnection, batch: Sequence[QuoteWrite]
             stored.append(changes)
             refusals.append(None)
         if stored:
-            await uow.store(stored, names_firms=True)
+            await _append(raw, stored)
     return refusals
+
+
+async def _append(connection: asyncpg.Connection, batch: Sequence[Changes]) -> None:
+    statement, arguments = build_append(batch, names_firms=True)
+    try:
+        await connection.execute(statement, *arguments)
+    except asyncpg.UniqueViolationError as error:
+        if refuses_key(error):
+            raise KeyUsedError from None
+        raise
 
 
 async def _driver(connection: AsyncConnection) -> asyncpg.Connection:

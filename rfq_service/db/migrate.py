@@ -36,6 +36,17 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 _PARTITION = re.compile(r"_(default|p\d{6})$")
 _ENSURE_PARTITIONS = text("SELECT ensure_partitions((now() AT TIME ZONE 'UTC')::date, :months)")
 
+_AGE_NUMBERED_EVENTS = text(
+    "UPDATE event SET transaction_id = '0' WHERE transaction_id > '0' "
+    "AND EXISTS (SELECT FROM event_leaf WHERE event_leaf.event_id = event.id)"
+)
+_RENEW_WAITING_EVENTS = text(
+    "UPDATE event SET transaction_id = pg_current_xact_id(), position = waiting.position FROM ("
+    " SELECT id, row_number() OVER (ORDER BY transaction_id, event.position, id) AS position FROM event"
+    " WHERE NOT EXISTS (SELECT FROM event_leaf WHERE event_leaf.event_id = event.id)"
+    ") AS waiting WHERE event.id = waiting.id"
+)
+
 
 def upgrade(dsn: str, revision: str = "head", secret: str = "") -> None:
     """Provide the login roles, migrate up to ``revision`` and make the partitions of this month and the next twelve.
@@ -82,6 +93,29 @@ def downgrade(dsn: str, revision: str) -> None:
 def current(dsn: str) -> str | None:
     """The revision a database is at, ``None`` when it was never migrated."""
     return _run(dsn, _revision)
+
+
+def rebase_sequencer(dsn: str) -> int:
+    """Go on numbering events in another cluster, after a logical restore; returns how many events wait for a number.
+
+    Transaction ids count per cluster, and the sequencer tells by them what it has numbered. What has its number gets an
+    id older than all, what has none the id of this transaction, in its old order. To be run by the owner of the tables
+    while no service is connected.
+
+    Raises:
+        RfqError: as ``upgrade``.
+    """
+
+    def work(connection: Connection) -> int:
+        connection.execute(text("LOCK TABLE event, event_leaf, sequencer IN ACCESS EXCLUSIVE MODE"))
+        connection.execute(text("ALTER TABLE event DISABLE TRIGGER refuse_change"))
+        connection.execute(_AGE_NUMBERED_EVENTS)
+        waiting = connection.execute(_RENEW_WAITING_EVENTS).rowcount
+        connection.execute(text("ALTER TABLE event ENABLE TRIGGER refuse_change"))
+        connection.execute(text("UPDATE sequencer SET below = pg_current_xact_id()"))
+        return waiting
+
+    return _run(dsn, work)
 
 
 async def ensure_partitions(database: Database, months: int = PARTITION_MONTHS) -> int:

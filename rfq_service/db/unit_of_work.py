@@ -1,7 +1,7 @@
 """One transaction with its repositories; committed by the use case, before the reply exists.
 
 Lock order, the same for everybody, so that two transactions never wait for each other in a circle: the RFQ first
-(``rfqs.lock``, ``rfqs.enter_as_invited``, ``rfqs.lock_invited``), then its row, and then everything is written at once
+(``rfqs.lock``, ``rfqs.enter_as_invited``, ``books.lock_invited``), then its row, and then everything is written at once
 by ``store``, the request's ``Idempotency-Key`` with it. Nothing is written before the RFQ is locked: a transaction has
 its id from its first write on, so for one RFQ the order of the ids is the order of the changes, and the sequencer may
 number events by it.
@@ -42,10 +42,8 @@ class UnitOfWork:
         self.idempotency = IdempotencyRepository(connection)
         self.market = MarketRepository(connection)
 
-    async def store(self, batch: Sequence[Changes], *, names_firms: bool = False) -> None:
+    async def store(self, batch: Sequence[Changes]) -> None:
         """Store what use cases have decided about RFQs that this transaction has locked or makes.
-
-        ``names_firms`` is for the batch writer, whose transaction acts for several firms.
 
         Raises:
             KeyUsedError: when an ``Idempotency-Key`` was used before; the transaction is then good for nothing.
@@ -56,7 +54,7 @@ class UnitOfWork:
             if changes.invitation_state is not None and changes.saved_rfq is not None:
                 rfq_id = changes.saved_rfq.rfq_id
                 await self.rfqs.close_invitations(rfq_id, changes.invitation_state, changes.outcomes)
-        statement, arguments = build_append(batch, names_firms=names_firms)
+        statement, arguments = build_append(batch, names_firms=False)
         try:
             await self._connection.exec_driver_sql(statement, tuple(arguments))
         except IntegrityError as error:

@@ -226,14 +226,13 @@ class BuySideDesk:
     def on_quotes_changed(self, changes: Changes, book: RfqBook, new: Quote | None, now_ns: int) -> None:
         """Score ``new`` and decide again over the quotes that ``changes`` leave live; its rows go into ``changes``."""
         book = book.after(changes)
-        answered = {quote.dealer_firm_id for quote in book.quotes}
         scoring = self._scorer.score(
             book.rfq,
             book.active_at(now_ns),
             [] if new is None else [new],
             now_ns,
             number=book.change_count,
-            pending_dealers=len(set(book.panel) - answered),
+            pending_dealers=book.pending_dealers,
         )
         changes.evaluations += scoring.evaluations
         changes.decisions.append(scoring.decision)

@@ -79,7 +79,7 @@ class Scorer:
         """
         inputs = EvaluationInputs(
             request=self._request(rfq, now_ns, pending_dealers),
-            quotes=tuple(_quote_inputs(quote) for quote in active),
+            quotes=tuple([_quote_inputs(quote) for quote in active]),
             now_ns=now_ns,
             seed=self.seed,
             parameters=self.parameters,
@@ -87,13 +87,13 @@ class Scorer:
         result = evaluate_quotes(inputs)
         scored = list(zip(active, result.quotes, strict=True))
         weighed = tuple(
-            _weighed(quote.quote_id, side) for quote, score in scored for side in score.sides if side.is_live
+            [_weighed(quote.quote_id, side) for quote, score in scored for side in score.sides if side.is_live]
         )
         decision = self._decision(rfq, inputs, result, weighed, number)
         wanted = {quote.quote_id for quote in new}
         fresh = [(quote, score) for quote, score in scored if quote.quote_id in wanted]
         evaluations = self._evaluations(rfq, fresh, decision.decision_id, now_ns)
-        return Scoring(evaluations, decision, tuple(leg.market for leg in inputs.request.legs), weighed)
+        return Scoring(evaluations, decision, tuple([leg.market for leg in inputs.request.legs]), weighed)
 
     def _request(self, rfq: Rfq, now_ns: int, pending_dealers: int) -> RequestInputs:
         terms, instruments = rfq.terms, self.instruments()
@@ -205,9 +205,9 @@ class Scorer:
                 rfq_id=rfq.rfq_id,
                 quote_id=quote.quote_id,
                 client_firm_id=rfq.client_firm_id,
-                side=Side(side.side),
+                side=side.side,
                 verdict=side.verdict.value,
-                reasons=tuple(reason.value for reason in side.reasons),
+                reasons=tuple([reason.value for reason in side.reasons]),
                 cost_micro_bps=side.cost_micro_bps,
                 fairness_ppm=side.fairness_ppm,
                 excess_micro_bps=side.excess_micro_bps,

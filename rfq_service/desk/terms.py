@@ -19,6 +19,7 @@ from rfq_service.domain.rfq import ExpiryBounds, Rfq, RfqState, RfqTerms, check_
 from rfq_service.domain.units import NS_PER_S, RequestSide, check_decimal, is_multiple
 
 _encoder = msgspec.json.Encoder(uuid_format="canonical", order="sorted")
+_SEQUENCES = (list, tuple)
 
 
 def canonical_json(value: object) -> str:
@@ -37,7 +38,7 @@ def _canonical(value: object) -> object:
         return decimal_text(value)
     if isinstance(value, dict):
         return {name: _canonical(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, _SEQUENCES):
         return [_canonical(item) for item in value]
     require(not isinstance(value, float) or math.isfinite(value), "a number that is written down is finite")
     return value

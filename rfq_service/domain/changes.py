@@ -52,11 +52,19 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class RfqBook:
-    """An RFQ with its panel and every quote on it, oldest first, as read under the RFQ's lock."""
+    """An RFQ with its panel and the quotes on it, oldest first, as read under the RFQ's lock.
+
+    Attributes:
+        quotes: all of them, or only those that have not ended.
+        ended_count: how many ended ones are left out.
+        ended_dealers: whose they are, and perhaps others who have answered.
+    """
 
     rfq: Rfq
     panel: tuple[FirmId, ...]
     quotes: tuple[Quote, ...]
+    ended_count: int = 0
+    ended_dealers: frozenset[FirmId] = frozenset()
 
     def active_at(self, now_ns: int) -> list[Quote]:
         """The quotes that can be accepted at ``now_ns``."""
@@ -65,15 +73,22 @@ class RfqBook:
     @property
     def change_count(self) -> int:
         """How many quotes and ends of quotes there have been; it only grows."""
-        return len(self.quotes) + sum(quote.end_reason is not None for quote in self.quotes)
+        seen = len(self.quotes) + sum(quote.end_reason is not None for quote in self.quotes)
+        return seen + 2 * self.ended_count
+
+    @property
+    def pending_dealers(self) -> int:
+        """How many of the panel have not answered yet."""
+        answered = {quote.dealer_firm_id for quote in self.quotes} | self.ended_dealers
+        return len(set(self.panel) - answered)
 
     def after(self, changes: Changes) -> RfqBook:
         """The book once ``changes`` are stored."""
         ends = {end.quote_id: end for _, end in changes.ends}
         quotes = (*self.quotes, *changes.quotes)
-        return RfqBook(
+        return replace(
+            self,
             rfq=changes.saved_rfq or self.rfq,
-            panel=self.panel,
             quotes=tuple(
                 replace(quote, state=ends[quote.quote_id].state, end_reason=ends[quote.quote_id].reason)
                 if quote.quote_id in ends

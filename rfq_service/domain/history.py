@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
 
+import msgspec
+
 from rfq_service.domain.identifiers import (
     DecisionId,
     EvaluationId,
@@ -106,8 +108,7 @@ class ToldEvent:
     payload_json: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """The score of one side of one quote, made once. The client's own: no dealer ever reads it.
 
     ``verdict`` and ``reasons`` are stable words, ``*_micro_bps`` are fixed-point 1e-6 bps, ``fairness_ppm`` 1e-6;
@@ -128,8 +129,7 @@ class Evaluation:
     result_json: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """The recommended action over all quotes live at one moment, with every input by value (``inputs_json``).
 
     ``number`` grows from one decision of an RFQ to the next: how many quotes and ends of quotes it had seen, under the

@@ -179,6 +179,8 @@ def _check_side_price(terms: RfqTerms, side_price: SidePrice, field: str) -> Non
 
 
 def _check_quote_quantity(terms: RfqTerms, instruments: Mapping[InstrumentId, Instrument], quantity: Decimal) -> None:
+    if quantity == terms.quantity:  # all of it, which was checked with the terms
+        return
     check_decimal(quantity, "quantity")
     if not 0 < quantity <= terms.quantity:
         raise RfqError(ErrorCode.QUANTITY_OUT_OF_RANGE, f"must be positive, at most {terms.quantity}", "quantity")

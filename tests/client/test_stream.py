@@ -227,9 +227,47 @@ async def test_nobody_there_is_raised_after_the_deadline():
 
 async def test_silence_is_a_dead_connection(monkeypatch):
     monkeypatch.setattr(stream_module, "_SILENCE_S_MAX", 0.2)
-    async with serving([subscribed(0)], [subscribed(0), event(1)]) as service, reading(service) as stream:
+    async with serving([subscribed(0), "listen"], [subscribed(0), event(1)]) as service, reading(service) as stream:
         assert [item.number for item in await take(stream, 1)] == [1]
     assert len(service.tokens) == 2
+    assert service.heard[1] == {"op": "ping"}
+
+
+async def test_who_answers_when_asked_is_not_dead(monkeypatch):
+    monkeypatch.setattr(stream_module, "_SILENCE_S_MAX", 0.2)
+    steps = ["listen", {"type": "pong"}] * 3
+    async with serving([subscribed(0), *steps, event(1)]) as service, reading(service) as stream:
+        assert [item.number for item in await take(stream, 1)] == [1]
+    assert len(service.tokens) == 1
+
+
+async def test_short_waits_add_up_to_a_connection():
+    async def slow(_connection, _request):
+        await asyncio.sleep(0.3)
+
+    async with serving([subscribed(0), event(1)], process_request=slow) as service:
+        stream = reading(service)
+        for _ in range(50):
+            if (item := await stream.next(0.02)) is not None:
+                break
+        await stream.aclose()
+    assert item.number == 1
+    assert len(service.tokens) == 1
+
+
+async def test_short_waits_do_not_hurry_the_next_attempt():
+    attempts = []
+
+    def refuse(connection, _request):
+        attempts.append(1)
+        return connection.respond(503, "not now\n")
+
+    async with serving(process_request=refuse) as service:
+        stream = Stream(service.url, Source(), [Topic.QUOTES], policy=Policy(5.0, 0.5, 0.2, 0.2))
+        for _ in range(50):
+            assert await stream.next(0.01) is None
+        await stream.aclose()
+    assert len(attempts) <= 6
 
 
 async def test_giving_up_waiting_loses_nothing():

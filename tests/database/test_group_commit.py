@@ -10,6 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import asyncpg
+import msgspec
 import pytest
 
 from rfq_service.db import migrate
@@ -88,7 +89,7 @@ async def test_everything_comes_back_as_it_was(
     databases: Databases, client: Firm, dealers: list[Firm], writer: GroupCommitWriter[Changes]
 ) -> None:
     package = samples.evaluation_changes(client, quotes=3, legs=2)
-    no_reasons = [replace(item, reasons=(), cost_micro_bps=None) for item in package.evaluations]
+    no_reasons = [msgspec.structs.replace(item, reasons=(), cost_micro_bps=None) for item in package.evaluations]
     one_sided = [replace(quote, bid=None) for quote in package.quotes]
     long_reply = samples.record(client, body=b"x" * 20_000)
     batch = [
@@ -167,7 +168,8 @@ def _refused_by_the_server(changes: Changes) -> Changes:
 
 
 def _refused_by_the_driver(changes: Changes) -> Changes:
-    return replace(changes, evaluations=[replace(changes.evaluations[0], cost_micro_bps=2**63)])
+    evaluation = msgspec.structs.replace(changes.evaluations[0], cost_micro_bps=2**63)
+    return replace(changes, evaluations=[evaluation])
 
 
 def _of_another_firm(changes: Changes) -> Changes:

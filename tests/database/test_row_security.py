@@ -105,7 +105,7 @@ READS = {
         **every("stream_entry", but="leaf_index"),
     },
     "rfq_desk": {**DIRECTORY, **every(*CLIENT_TABLES, "invitation", "idempotency_key")},
-    "rfq_writer": {**DIRECTORY, **every("rfq", "rfq_leg", "quote", "quote_end")},
+    "rfq_writer": {**DIRECTORY, **every("rfq", "rfq_leg", "quote", "active_quote")},
     "rfq_auditor": {
         **DIRECTORY,
         **every(*CLIENT_TABLES, "invitation", "event", "event_leaf", "stream_entry", "audit_grant"),

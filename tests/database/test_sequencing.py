@@ -287,3 +287,24 @@ async def test_after_a_crash_the_same_events_have_the_same_numbers(own_server: E
         assert await leaves(owner) == known
         assert await owner.fetch("SELECT firm_id, number, event_id FROM stream_entry ORDER BY 1, 2") == told
         await assert_complete(owner)
+
+
+async def test_numbering_goes_on_after_a_restore_into_another_cluster(owner, sequencer, database_dsn: str) -> None:
+    numbered = [await post(owner), await post(owner)]
+    assert (await step(sequencer))[0] == 2
+    waiting = [await post(owner, position=1), await post(owner, position=0)]
+    # what a dump brings along: the ids of the other cluster's transactions, which are far ahead or long past here
+    await owner.execute("ALTER TABLE event DISABLE TRIGGER refuse_change")
+    await owner.execute("UPDATE event SET transaction_id = (transaction_id::text::numeric + 1e9)::text::xid8")
+    await owner.execute("ALTER TABLE event ENABLE TRIGGER refuse_change")
+    await owner.execute("UPDATE sequencer SET below = (below::text::numeric + 1e9)::text::xid8")
+    with pytest.raises(asyncpg.RaiseError):
+        await step(sequencer)
+    assert migrate.rebase_sequencer(database_dsn) == 2
+    new = await post(owner)
+    assert (await step(sequencer))[0] == 3
+    assert await leaves(owner) == [*numbered, *waiting, new]
+    numbers = await owner.fetch("SELECT number FROM stream_entry WHERE firm_id = $1 ORDER BY leaf_index", ANNA)
+    assert [row[0] for row in numbers] == [1, 2, 3, 4, 5]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await owner.execute("DELETE FROM event")

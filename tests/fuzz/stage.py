@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import asyncpg
 import httpx
 import uvicorn
 import uvloop
@@ -100,6 +101,17 @@ class Stage:
             answer = http.post(TOKEN_PATH, data=form)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
+
+    async def settle(self) -> None:
+        """Wait until every event has its number."""
+        waiting = "SELECT (SELECT count(*) FROM event) - (SELECT count(*) FROM event_leaf)"
+        owner = await asyncpg.connect(self.dsn)
+        try:
+            async with asyncio.timeout(_BUSY_S):
+                while await owner.fetchval(waiting):  # noqa: ASYNC110 - the sequencer tells nobody
+                    await asyncio.sleep(0.01)
+        finally:
+            await owner.close()
 
     async def add_firm(self, name: str, *, is_dealer: bool = False) -> None:
         async with self.runtime.databases.operator.begin() as uow:

@@ -81,7 +81,7 @@ async def serving(dsn: str, *, token_s: int = 300, market_speed: float = 1.0, **
         stream=replace(StreamSettings(), **stream),
         auth=replace(AuthSettings(), token_s=token_s),
         market=replace(MarketSettings(), speed=market_speed),
-        telemetry=TelemetrySettings(log_level="WARNING", log_json=False),
+        telemetry=TelemetrySettings(log_level="CRITICAL"),
     )
     runtime = build_runtime(settings, dsn, [simulated_recording(seed=3)])
     listening = socket.socket()

@@ -53,14 +53,18 @@ async def stored(owner: asyncpg.Connection, firm: UUID, after: int) -> list[tupl
     return [(number, str(event)) for number, event in await journal.numbers_of(owner, firm) if number > after]
 
 
-async def listen(service, token: str, after: int, seen: list[tuple[int, str]], many: int) -> None:
-    """Take events after a number until ``many`` more have come."""
+async def listen(
+    service, token: str, after: int, seen: list[tuple[int, str]], many: int, began: asyncio.Event | None = None
+) -> None:
+    """Take events after a number until ``many`` more have come; ``began`` is set once they are asked for."""
     async with service.open(token, close_timeout=0.1) as connection:
         answer = await subscribe(connection, "quotes", "controls", after=after)
         while answer["type"] == "error":  # its database connection was just killed
             assert answer["code"] == "DATABASE_UNAVAILABLE"
             answer = await subscribe(connection, "quotes", "controls", after=after)
         assert answer["number"] == after
+        if began is not None:
+            began.set()
         for _ in range(many):
             event = await hear(connection, "event")
             seen.append((event["number"], event["event_id"]))
@@ -71,9 +75,11 @@ async def test_a_reader_who_is_cut_off_at_random_misses_and_repeats_nothing(serv
     draws, seen = random.Random(5), []
     async with churning(service_dsn, client.firm_id, 4):
         for round_number in range(25):
-            reader = asyncio.create_task(listen(service, token, len(seen), seen, draws.randint(1, 120)))
+            began = asyncio.Event()
+            reader = asyncio.create_task(listen(service, token, len(seen), seen, draws.randint(1, 120), began))
             if round_number % 2:  # else he leaves by himself in the middle
-                await asyncio.sleep(draws.random() * 0.2)
+                await began.wait()
+                await asyncio.sleep(draws.random() * 0.1)
                 reader.cancel()
             if round_number % 5 == 4:
                 await owner.fetchval(KILL)

@@ -65,21 +65,6 @@ class RfqRepository:
         books = await self._books(chosen.with_for_update(key_share=True))
         return books[0] if books else None
 
-    async def lock_invited(self, pairs: Sequence[tuple[FirmId, RfqId]]) -> dict[tuple[FirmId, RfqId], RfqBook]:
-        """Lock the RFQs of several dealers' quotes, in an order that is the same for everybody, and read them.
-
-        Pairs of a dealer and an RFQ he is not invited to are left out. Nothing is written before it.
-        """
-        invited = func.lock_invited_rfqs(
-            cast([dealer for dealer, _ in pairs], ARRAY(Uuid)), cast([rfq_id for _, rfq_id in pairs], ARRAY(Uuid))
-        ).table_valued(column("dealer_firm_id", Uuid), column("rfq_id", Uuid))
-        rows = (await self._connection.execute(select(invited.c.dealer_firm_id, invited.c.rfq_id))).all()
-        if not rows:
-            return {}
-        chosen = select(_rfq).where(_rfq.c.id.in_({row.rfq_id for row in rows}))
-        books = {book.rfq.rfq_id: book for book in await self._books(chosen)}
-        return {(FirmId(row.dealer_firm_id), RfqId(row.rfq_id)): books[row.rfq_id] for row in rows}
-
     async def list_of(
         self, client_firm_id: FirmId, *, state: RfqState | None = None, cursor: UUID | None = None, limit: int
     ) -> Page[Rfq]:
