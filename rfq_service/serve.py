@@ -6,14 +6,13 @@ import contextlib
 import gc
 import signal
 import socket
-from typing import Any
 
 import structlog
 import uvicorn
 from litestar import Litestar
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from rfq_service.administration import open_postgres
+from rfq_service.api.protocols import HttpProtocol, StreamProtocol
 from rfq_service.app import create_app
 from rfq_service.bootstrap import build_runtime, choose_market
 from rfq_service.db import migrate
@@ -21,9 +20,6 @@ from rfq_service.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _BACKLOG = 2048
-# For a client who does not read: time to read what was sent before the end, when cut off and when the service stops.
-_LINGER_S = 10.0
-_LINGER_AT_STOP_S = 3.0
 
 
 class _Server(uvicorn.Server):
@@ -40,29 +36,6 @@ class _Server(uvicorn.Server):
             host, port = listening.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             _log.info("listening", url=f"http://{host}:{port}", docs=f"http://{host}:{port}/docs")
-
-
-class StreamProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, for clients who do not read: the close frame is sent at once, and the end does not wait."""
-
-    async def send(self, message: Any) -> None:
-        """Send a message; a close frame goes behind what the client has not read yet, however much that is."""
-        if message["type"] == "websocket.close":
-            self.writable.set()
-        await super().send(message)
-
-    async def run_asgi(self) -> None:
-        """Serve the socket; then give the client a little time to read what is left."""
-        await super().run_asgi()
-        self._abort_in(_LINGER_S)
-
-    def shutdown(self) -> None:
-        """End the socket as the server goes down."""
-        super().shutdown()
-        self._abort_in(_LINGER_AT_STOP_S)
-
-    def _abort_in(self, delay_s: float) -> None:
-        self.loop.call_later(delay_s, self.transport.abort)
 
 
 def serve(settings: Settings) -> int:
@@ -83,7 +56,7 @@ def server_config(app: Litestar, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws=StreamProtocol,
         ws_max_size=settings.stream.message_max_bytes,
         ws_ping_interval=settings.stream.ping_s,

@@ -33,9 +33,9 @@ class DatabaseSettings:
     pool_size: int = _setting(8, "connections for clients, for dealers and for changes, each", 2, 500)
     statement_cache_size: int = _setting(256, "prepared statements per connection; 0 behind pgbouncer", 0, 10_000)
     command_timeout_ms: int = _setting(1_500, "longest statement", 10, 600_000)
-    batch_max: int = _setting(64, "evaluations committed together at most", 1, 1_000)
+    batch_max: int = _setting(64, "requests committed together at most", 1, 1_000)
     batch_spacing_ms: float = _setting(3.0, "least time between two group commits", 0, 1_000)
-    queue_max: int = _setting(1_024, "evaluations waiting for their commit; beyond it 503 OVERLOADED", 1, 100_000)
+    queue_max: int = _setting(1_024, "requests waiting in one queue for it; beyond it 503 OVERLOADED", 1, 100_000)
 
 
 @dataclass(frozen=True, slots=True)

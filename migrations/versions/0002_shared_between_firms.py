@@ -42,7 +42,7 @@ CHANGES = (
     ALTER TABLE api_key ALTER COLUMN role SET NOT NULL, ALTER COLUMN scopes SET NOT NULL,
         ADD CONSTRAINT api_key_role_check CHECK (role IN ('buy_side', 'dealer', 'auditor', 'operator')),
         ADD CONSTRAINT api_key_scopes_check CHECK (cardinality(scopes) > 0 AND scopes <@ ARRAY[
-            'rfq:read', 'rfq:write', 'quote:write', 'price:read', 'audit:read', 'admin']),
+            'rfq:read', 'rfq:write', 'quote:write', 'price:read', 'audit:read', 'metrics:read', 'admin']),
         ADD CONSTRAINT api_key_expires_at_ns_check CHECK (expires_at_ns > 0),
         ADD CONSTRAINT api_key_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES api_key (id),
         ADD CONSTRAINT api_key_created_by_fkey FOREIGN KEY (created_by) REFERENCES api_key (id)
@@ -255,7 +255,7 @@ FUNCTIONS = (
     # --------------------------------------------------------------------------------------------------------- sweeping
     """
     CREATE FUNCTION due_rfqs(now_ns bigint, most integer) RETURNS TABLE (rfq_id uuid, client_firm_id uuid)
-    LANGUAGE sql STABLE AS $$
+    LANGUAGE sql STABLE SET enable_seqscan = off AS $$
         SELECT id, client_firm_id FROM rfq
         WHERE state IN ('open', 'partially_filled') AND expires_at_ns <= now_ns ORDER BY expires_at_ns LIMIT most
     $$
@@ -263,7 +263,7 @@ FUNCTIONS = (
     # Quotes that are good until their RFQ itself ends are left to its end, which tells their dealers more.
     """
     CREATE FUNCTION due_quotes(now_ns bigint, most integer) RETURNS TABLE (rfq_id uuid, client_firm_id uuid)
-    LANGUAGE sql STABLE AS $$
+    LANGUAGE sql STABLE SET enable_seqscan = off AS $$
         SELECT rfq_id, client_firm_id FROM (
             SELECT a.rfq_id, a.client_firm_id, a.valid_until_ns FROM active_quote a JOIN rfq ON rfq.id = a.rfq_id
             WHERE a.valid_until_ns <= now_ns AND a.valid_until_ns < rfq.expires_at_ns
@@ -463,6 +463,13 @@ EVENT_COLUMNS = (
     "id, kind, occurred_at_ns, client_firm_id, dealer_firm_id, rfq_id, quote_id, payload_json, audience, position"
 )
 CLIENT_TABLES = ("rfq", "rfq_leg", "quote", "quote_end", "active_quote", "evaluation", "decision", "fill", "fill_leg")
+# A stored reply is as secret as what it answers, so each role reads those of its own operations only: without this the
+# dealers' role would have in the replies what it has no grant for in the tables.
+REPLIES = {
+    "rfq_client": "'open_rfq', 'cancel_rfq', 'accept_quote', 'evaluate_quotes'",
+    "rfq_dealer": "'post_quote', 'pass_rfq', 'withdraw_quote'",
+    "rfq_operator": "'add_firm', 'add_key', 'rotate_key', 'revoke_key', 'add_audit_grant', 'revoke_audit_grant'",
+}
 BATCH_TABLES = (*("rfq", "rfq_leg", "invitation", "quote", "active_quote", "quote_end", "evaluation", "decision"),)
 
 # Table, role, privilege (with its columns), the condition on a row.
@@ -472,14 +479,14 @@ ACCESS = (
     *((table, "rfq_client", "SELECT", f"client_firm_id = {FIRM}") for table in CLIENT_TABLES),
     ("stream_entry", "rfq_client", f"SELECT ({STREAM_COLUMNS})", f"firm_id = {FIRM} AND party = 'client'"),
     ("stream_head", "rfq_client", "SELECT", f"firm_id = {FIRM} AND party = 'client'"),
-    ("idempotency_key", "rfq_client", "SELECT", f"firm_id = {FIRM}"),
+    ("idempotency_key", "rfq_client", "SELECT", f"firm_id = {FIRM} AND operation IN ({REPLIES['rfq_client']})"),
     *(
         (table, "rfq_dealer", f"SELECT ({columns})", f"dealer_firm_id = {FIRM}")
         for table, columns in DEALER_COLUMNS.items()
     ),
     ("stream_entry", "rfq_dealer", f"SELECT ({STREAM_COLUMNS})", f"firm_id = {FIRM} AND party = 'dealer'"),
     ("stream_head", "rfq_dealer", "SELECT", f"firm_id = {FIRM} AND party = 'dealer'"),
-    ("idempotency_key", "rfq_dealer", "SELECT", f"firm_id = {FIRM}"),
+    ("idempotency_key", "rfq_dealer", "SELECT", f"firm_id = {FIRM} AND operation IN ({REPLIES['rfq_dealer']})"),
     # changes in a transaction of their own
     *((table, "rfq_desk", "SELECT", f"client_firm_id = {FIRM}") for table in (*CLIENT_TABLES, "invitation")),
     *(
@@ -525,8 +532,13 @@ ACCESS = (
         *("event", "rfq_operator", f"INSERT ({EVENT_COLUMNS})"),
         "split_part(kind, '.', 1) IN ('firm', 'key', 'grant', 'instrument') AND rfq_id IS NULL AND quote_id IS NULL",
     ),
-    ("idempotency_key", "rfq_operator", "SELECT", f"firm_id = {PRINCIPAL}"),
-    ("idempotency_key", "rfq_operator", "INSERT", f"firm_id = {PRINCIPAL}"),
+    *(
+        (
+            *("idempotency_key", "rfq_operator", privilege),
+            f"firm_id = {PRINCIPAL} AND operation IN ({REPLIES['rfq_operator']})",
+        )
+        for privilege in ("SELECT", "INSERT")
+    ),
 )
 
 

@@ -69,6 +69,12 @@ def _issued_without_secret(issued: IssuedKey) -> IssuedKeyOut:
     return issued_key_out(issued.key, None)
 
 
+def _show_once(call: Call[Any, Any], issued: IssuedKey) -> None:
+    """Answer with the secret, which no cache on the way may keep."""
+    call.shown_once = issued_key_out(issued.key, issued.secret)
+    call.reply_headers["cache-control"] = "no-store"
+
+
 def _key_id(call: Call[RotateIn, NoQuery] | Call[NoBody, NoQuery]) -> ApiKeyId:
     return ApiKeyId(call.path_id("key_id", ErrorCode.KEY_NOT_FOUND))
 
@@ -163,7 +169,7 @@ async def add_key(call: Call[KeyIn, NoQuery]) -> None:
     """
     order = call.body.order()
     issued = await _change(call, lambda register: register.add_key(order), _issued_without_secret)
-    call.shown_once = issued_key_out(issued.key, issued.secret)
+    _show_once(call, issued)
 
 
 @operation(
@@ -190,7 +196,7 @@ async def rotate_key(call: Call[RotateIn, NoQuery]) -> None:
         overlap_ns = seconds_to_ns(call.runtime.settings.auth.rotation_overlap_s)
     key_id = _key_id(call)
     issued = await _change(call, lambda register: register.rotate_key(key_id, overlap_ns), _issued_without_secret)
-    call.shown_once = issued_key_out(issued.key, issued.secret)
+    _show_once(call, issued)
     await _notice(call.runtime.identity.poll)
 
 

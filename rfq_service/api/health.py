@@ -1,4 +1,8 @@
-"""For operators and their tools: alive, ready, metrics. No key is needed and nothing about a firm is told."""
+"""For operators and their tools: alive, ready, metrics.
+
+The first two need no key. The metrics do: they tell of no firm, but whoever counts the quotes of all of them while his
+own waits knows how many rivals answer.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import msgspec
 from rfq_service.api.operation import Call, NoBody, NoQuery, Reply, operation
 from rfq_service.api.problems import RETRY_AFTER_S
 from rfq_service.api.schemas.wire import WireOut
+from rfq_service.domain.identity import Role, Scope
 
 TAG = "Operations"
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4"
@@ -49,10 +54,20 @@ async def ready(call: Call[NoBody, NoQuery]) -> ReadyOut | Reply:
     return Reply(body, "application/json", status=503, headers={"retry-after": str(RETRY_AFTER_S)})
 
 
-@operation("GET", "/metrics", tag=TAG, body=NoBody, query=NoQuery, returns=METRICS_MEDIA_TYPE)
+@operation(
+    "GET",
+    "/metrics",
+    tag=TAG,
+    body=NoBody,
+    query=NoQuery,
+    returns=METRICS_MEDIA_TYPE,
+    roles=(Role.OPERATOR,),
+    scope=Scope.METRICS_READ,
+)
 async def metrics(call: Call[NoBody, NoQuery]) -> Reply:
     """Read the metrics in Prometheus' text format.
 
-    Counts and histograms by use case and outcome; never by firm.
+    Counts and histograms by use case and outcome; never by firm. Prometheus asks for tokens itself (`oauth2` in its
+    scrape configuration); its key needs no other scope.
     """
     return Reply(call.runtime.telemetry.prometheus_text(), f"{METRICS_MEDIA_TYPE}; charset=utf-8")

@@ -71,6 +71,7 @@ _SCOPES = {
     Scope.QUOTE_WRITE: "Quote, pass and withdraw.",
     Scope.PRICE_READ: "Ask what to quote.",
     Scope.AUDIT_READ: "Read the firms that were granted.",
+    Scope.METRICS_READ: "Read the metrics.",
     Scope.ADMIN: "Firms, keys and grants.",
 }
 _IDEMPOTENCY_KEY: Json = {

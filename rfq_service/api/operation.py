@@ -212,10 +212,22 @@ class Operation:
         self, runtime: Runtime, request: Request[Any, Any, Any], headers: Headers, reply_headers: dict[str, str]
     ) -> Reply:
         check_headers(request.scope, headers)
-        principal, content = None, b""
-        if not self.is_public:
-            principal = await admit(runtime, headers, self.roles, self.scope, reply_headers)
+        if self.is_public:
+            return await self._perform(runtime, request, headers, reply_headers, None)
+        principal = await admit(runtime, headers, self.roles, self.scope, reply_headers)
+        with runtime.gate.firm(principal.firm.firm_id):
+            return await self._perform(runtime, request, headers, reply_headers, principal)
+
+    async def _perform(
+        self,
+        runtime: Runtime,
+        request: Request[Any, Any, Any],
+        headers: Headers,
+        reply_headers: dict[str, str],
+        principal: Principal | None,
+    ) -> Reply:
         body: WireIn = _NO_BODY
+        content = b""
         if self.method == "POST":
             content = await read_body(request.receive, headers, runtime.settings.http.body_max_bytes, self.media_type)
             body = self._parse(content, runtime.settings.http.json_depth_max)

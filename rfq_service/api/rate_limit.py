@@ -12,7 +12,7 @@ from typing import Self
 
 from rfq_service.domain.clock import Clock
 from rfq_service.domain.errors import ErrorCode, RfqError
-from rfq_service.domain.identifiers import ApiKeyId
+from rfq_service.domain.identifiers import ApiKeyId, FirmId
 from rfq_service.domain.units import NS_PER_S
 from rfq_service.settings import Settings
 
@@ -20,6 +20,8 @@ _CALLERS_MAX = 10_000
 _FAILURE_BURST = 10
 # Of the requests served at once, the share that may be callers who have not said who they are.
 _PUBLIC_SHARE = 4
+# And the share that no single firm gets, or one that sends its bodies slowly would be served alone.
+_OTHERS_SHARE = 4
 
 
 class Admission:
@@ -86,8 +88,17 @@ class Gate:
         most = settings.http.in_flight_max
         self.protected = Admission(most)
         self.public = Admission(max(1, most // _PUBLIC_SHARE))
+        self._firm_most = most - most // _OTHERS_SHARE
+        self._of_firm: dict[FirmId, Admission] = {}
         self._requests = RateLimiter(settings.http.rate_per_s, settings.http.rate_burst, clock)
         self._secrets = RateLimiter(settings.auth.failures_per_minute / 60, _FAILURE_BURST, clock)
+
+    def firm(self, firm_id: FirmId) -> Admission:
+        """The bound on the requests of one firm at once, whatever keys they come with."""
+        admission = self._of_firm.get(firm_id)
+        if admission is None:
+            admission = self._of_firm[firm_id] = Admission(self._firm_most)
+        return admission
 
     def count_request(self, key_id: ApiKeyId, headers: dict[str, str]) -> None:
         """Count a request of a key and tell him in ``headers`` what is left (IETF draft ``RateLimit``).

@@ -15,6 +15,8 @@ from rfq_service.domain.identifiers import ApiKeyId
 from rfq_service.settings import StreamSettings
 
 _LOOK_EVERY_S = 0.5
+# Of all sockets, the share that may wait for their token: those who bring it with the connection find room beside them.
+_WAITING_SHARE = 4
 
 
 class CloseCode(IntEnum):
@@ -72,6 +74,7 @@ class Sockets:
         self._settings = settings
         self._sessions: set[Session] = set()
         self._of_key: Counter[ApiKeyId] = Counter()
+        self._waiting = 0
 
     @property
     def open(self) -> int:
@@ -88,6 +91,17 @@ class Sockets:
             yield
         finally:
             self._sessions.discard(session)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A place among those that have yet to send their token; raises as ``place``."""
+        if self._waiting >= max(1, self._settings.sockets_max // _WAITING_SHARE):
+            raise _too_many("too many sockets wait for a token; send it in the header Authorization")
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     def charge(self, key_id: ApiKeyId) -> None:
         """Count a socket of a key; raises as ``place`` when it has too many."""
@@ -113,10 +127,15 @@ class Sockets:
             session.cut(CloseCode.GOING_DOWN)
 
     async def _follow_board(self) -> None:
+        told = 0
         while True:
             await asyncio.sleep(self._settings.board_ms / 1_000)
             listening = [session for session in self._sessions if session.wants_board]
-            if listening and self.board.refresh():
+            if listening:
+                self.board.refresh()
+            # not by what the refresh says: a newcomer, who refreshes too, may have seen the change first
+            if self.board.version != told:
+                told = self.board.version
                 for session in listening:
                     session.wake()
 

@@ -116,8 +116,9 @@ class StreamSession:
             principal = await self._runtime.identity.authenticate(headers)
         else:
             try:
-                async with asyncio.timeout(self._settings.auth_timeout_s):
-                    message = read_message(await self._receive())
+                with self._runtime.sockets.waiting():
+                    async with asyncio.timeout(self._settings.auth_timeout_s):
+                        message = read_message(await self._receive())
             except TimeoutError:
                 raise RfqError(ErrorCode.UNAUTHENTICATED, "no token came in time") from None
             if not isinstance(message, AuthIn):
@@ -203,7 +204,10 @@ class StreamSession:
                 await self._work.wait()
 
     async def _subscribe(self, wanted: SubscribeIn) -> None:
-        """Put one subscription in the place of another; one that cannot be leaves the old one as it is."""
+        """Put one subscription in the place of another; one that cannot be leaves the old one as it is.
+
+        It reads the database, so it counts as a request of the key.
+        """
         instruments = None if wanted.instruments is UNSET else frozenset(wanted.instruments)
         unknown = sorted((instruments or frozenset()) - {item.instrument_id for item in self._runtime.instruments()})
         if unknown:
@@ -212,6 +216,7 @@ class StreamSession:
         key = StreamKey(self._identified.firm.firm_id, PARTY_OF_ROLE[self._identified.role])
         after = None if wanted.after is UNSET else wanted.after
         try:
+            self._runtime.gate.count_request(self._identified.key_id, {})
             reader = await self._runtime.stream.open(key, after, self.wake, lambda: self.cut(CloseCode.TOO_SLOW))
         except CursorGoneError as gone:
             await self._resync(gone)

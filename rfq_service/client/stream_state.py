@@ -8,8 +8,13 @@ from uuid import UUID
 
 import msgspec
 
+from rfq_service.client.errors import StreamRefused, Unavailable
 from rfq_service.client.schemas.event import PAYLOADS, BoardUpdate, Event, EventKind, Payload, Resync, StreamItem, Topic
 from rfq_service.client.values import Reply, TimeNs, convert, decode
+
+# With these a subscription is refused on a socket that stays open: nothing would ever come.
+_LATER = {"DATABASE_UNAVAILABLE", "OVERLOADED", "RATE_LIMITED"}
+_NEVER = {"UNKNOWN_INSTRUMENT"}
 
 
 class _Frame(Reply, frozen=True, kw_only=True):
@@ -70,7 +75,13 @@ class StreamState:
         return msgspec.json.encode(message).decode()
 
     def receive(self, text: str | bytes) -> StreamItem | None:
-        """What a frame hands over, if anything; raises ``msgspec.MsgspecError`` for one that is none."""
+        """What a frame hands over, if anything.
+
+        Raises:
+            MsgspecError: for a frame that is none.
+            Unavailable: when the service cannot subscribe now; another connection may.
+            StreamRefused: when it never will.
+        """
         frame = decode(text, _Frame)
         if frame.type == "event":
             return self._event(decode(text, _EventFrame))
@@ -88,6 +99,10 @@ class StreamState:
             self.number = max(self.number or 0, frame.number)
         elif frame.type == "error":
             self.complaint = f"{frame.code}: {frame.detail}"
+            if frame.code in _LATER:
+                raise Unavailable(0, frame.code, frame.detail)
+            if frame.code in _NEVER:
+                raise StreamRefused(0, frame.code, frame.detail)
         return None
 
     def _event(self, frame: _EventFrame) -> Event | None:

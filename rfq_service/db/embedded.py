@@ -196,7 +196,7 @@ class EmbeddedPostgres:
         command = [str(binaries / "postgres"), "-D", str(home / "cluster")]
         for setting in settings:
             command += ["-c", setting]
-        with (home / "server.log").open("ab") as log:
+        with open(home / "server.log", "ab", opener=_open_private) as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -236,6 +236,13 @@ class _ServerStatus:
         except (FileNotFoundError, ProcessLookupError):
             return False
         return os.fsencode(cluster) in arguments
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open the server's log, in which statements that failed are quoted."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -26,6 +26,8 @@ _SCHEMES = ("postgresql+asyncpg://", "postgresql://", "postgres://")
 _UNAVAILABLE_SQLSTATES = ("08", "28", "40", "53", "57", "58", "55P03", "25006")
 _SIDE_POOL_SIZE = 2
 _WRITER_POOL_SIZE = 3  # two group commits keep one each
+# Roles whose few statements are asked all the time: planned once, as planning costs more than most of them.
+_PLANNED_ONCE = (roles.WRITER, roles.SEQUENCER, roles.STREAMER)
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # published without types
@@ -55,6 +57,7 @@ class Database:
             nothing may outlive a transaction: then no session setting is made either.
         command_timeout_s: longest single statement, here and, a little later, on the server.
         acquire_timeout_s: longest wait for a free connection, and for a new one to be made.
+        plans_once: whether the plan of a statement does not depend on its values.
 
     Attributes:
         has_sessions: whether a connection here is a session of its own on the server, so that settings made on it stay.
@@ -68,11 +71,17 @@ class Database:
         statement_cache_size: int = 256,
         command_timeout_s: float = 1.5,
         acquire_timeout_s: float = 1.0,
+        plans_once: bool = False,
     ) -> None:
         self.has_sessions = statement_cache_size > 0
         session_settings = {
             "statement_timeout": str(round(command_timeout_s * 1_100)),
-            "idle_in_transaction_session_timeout": "60000",
+            # longer than any request: a replica that hangs holds up the RFQs it has locked, and the numbering
+            "idle_in_transaction_session_timeout": "10000",
+            # What is planned while a table is empty would read it from end to end until statistics say otherwise.
+            "enable_seqscan": "off",
+            "jit": "off",
+            "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
         }
         self._engine = create_async_engine(
             asyncpg_url(dsn),
@@ -184,7 +193,12 @@ class Databases:
         sizes = {**dict.fromkeys((roles.CLIENT, roles.DEALER, roles.DESK), pool_size), roles.WRITER: _WRITER_POOL_SIZE}
         return cls(
             *(
-                Database(roles.role_dsn(dsn, role, secret), pool_size=sizes.get(role, _SIDE_POOL_SIZE), **options)
+                Database(
+                    roles.role_dsn(dsn, role, secret),
+                    pool_size=sizes.get(role, _SIDE_POOL_SIZE),
+                    plans_once=role in _PLANNED_ONCE,
+                    **options,
+                )
                 for role in roles.ROLES
             )
         )

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rfq_service.db.append import build_append, refuses_key
@@ -138,10 +137,6 @@ class GroupCommitWriter(Generic[W]):
     async def _serve(self, connection: AsyncConnection) -> None:
         """Commit batch after batch until told to stop or the connection is found closed."""
         raw = await _driver(connection)
-        if self._database.has_sessions:
-            # The plan does not depend on the values, and planning anew costs more than a small batch.
-            await connection.execute(text("SET plan_cache_mode = force_generic_plan"))
-            await connection.commit()
         loop = asyncio.get_running_loop()
         next_commit_s = 0.0
         while await self._wait_for_work() and not raw.is_closed():

@@ -35,6 +35,7 @@ _OUTCOME_OF_REASON = {
     QuoteEndReason.RFQ_CANCELLED: InvitationOutcome.CANCELLED,
     QuoteEndReason.RFQ_EXPIRED: InvitationOutcome.EXPIRED,
 }
+_WEIGHT = {InvitationOutcome.HIT: 2, InvitationOutcome.COVER: 1}
 
 
 def end_rfq(
@@ -114,14 +115,19 @@ def _cover_distance_micro_bps(rfq: Rfq, cover: Quote, fill: Fill) -> int:
 
 
 def _outcomes(quotes: Sequence[Quote], state: RfqState) -> dict[FirmId, InvitationOutcome]:
-    """What each dealer that answered is told: by his last quote, but a hit outranks whatever followed it."""
+    """What each dealer that answered is told: by his last quote, but a hit outranks whatever followed it.
+
+    The order of ids is that of the replicas' clocks, which may disagree: it decides only where nothing better does.
+    """
     outcomes: dict[FirmId, InvitationOutcome] = {}
     lost = InvitationOutcome.DONE_AWAY if state is RfqState.FILLED else _OUTCOME_OF_REASON[_HOW[state][3]]
     for quote in sorted(quotes, key=lambda quote: quote.quote_id):
-        if quote.dealer_firm_id is None or quote.end_reason is None:
+        if quote.dealer_firm_id is None or quote.end_reason in (None, QuoteEndReason.REPLACED_BY_DEALER):
             continue
-        if outcomes.get(quote.dealer_firm_id) is not InvitationOutcome.HIT:
-            outcomes[quote.dealer_firm_id] = _OUTCOME_OF_REASON.get(quote.end_reason, lost)
+        outcome = _OUTCOME_OF_REASON.get(quote.end_reason, lost)
+        told = outcomes.get(quote.dealer_firm_id, outcome)
+        if _WEIGHT.get(outcome, 0) >= _WEIGHT.get(told, 0):
+            outcomes[quote.dealer_firm_id] = outcome
     return outcomes
 
 

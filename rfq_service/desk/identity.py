@@ -74,6 +74,7 @@ class Identity:
         self._own_key = own_key
         self._token_keys = TokenKeyRing([], own_key)
         self._known: OrderedDict[bytes, Principal] = OrderedDict()
+        self._reading: dict[bytes, asyncio.Future[Principal]] = {}
         self._good_secrets: OrderedDict[UUID, bytes] = OrderedDict()
         self._key_ends: Mapping[ApiKeyId, int] = {}
         self._polled_at_ns: int | None = None
@@ -145,10 +146,7 @@ class Identity:
         digest = hashlib.sha256(token.encode()).digest()
         principal = self._known.get(digest)
         if principal is None:
-            principal = await self._read(token)
-            self._known[digest] = principal
-            if len(self._known) > _CACHE_MAX:
-                self._known.popitem(last=False)
+            principal = await self._read_once(digest, token)
         else:
             self._known.move_to_end(digest)
         if self._has_ended(principal):
@@ -184,7 +182,10 @@ class Identity:
         self._good_secrets[client_id] = digest
         if len(self._good_secrets) > _CACHE_MAX:
             self._good_secrets.popitem(last=False)
-        return self._sign(key, scopes, now_ns)
+        issued = self._sign(key, scopes, now_ns)
+        # its first use asks the database nothing: many clients that begin at once do not wait for each other
+        self._remember(hashlib.sha256(issued.token.encode()).digest(), issued.principal)
+        return issued
 
     def state(self) -> str:
         """``ok``, or why nobody is let in; for readiness."""
@@ -217,6 +218,26 @@ class Identity:
         )
         principal = Principal(key.firm, key.key_id, key.role, scopes, expires_s * NS_PER_S)
         return IssuedToken(self._token_keys.sign(claims), principal, expires_s - issued_s)
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        self._known[digest] = principal
+        if len(self._known) > _CACHE_MAX:
+            self._known.popitem(last=False)
+
+    async def _read_once(self, digest: bytes, token: str) -> Principal:
+        """Read a token for everybody who presents it at this moment."""
+        reading = self._reading.get(digest)
+        if reading is None:
+            reading = self._reading[digest] = asyncio.ensure_future(self._read_and_remember(digest, token))
+            reading.add_done_callback(lambda _: self._reading.pop(digest, None))
+        # shielded: the deadline of one of them is not that of the others
+        return await asyncio.shield(reading)
+
+    async def _read_and_remember(self, digest: bytes, token: str) -> Principal:
+        principal = await self._read(token)
+        # at once: a poll in between could withdraw the key that signed it, and would not find it here
+        self._remember(digest, principal)
+        return principal
 
     async def _read(self, token: str) -> Principal:
         """A token seen for the first time: its signature, then its key and firm as they are now."""

@@ -10,7 +10,7 @@ import asyncpg
 import structlog
 
 from rfq_service.db.engine import Database, unavailable_as_rfq_error
-from rfq_service.db.repositories.stream import SequencerStep, purge_stream, sequence_events
+from rfq_service.db.repositories.stream import CHANNEL, SequencerStep, purge_stream, sequence_events
 from rfq_service.desk.backoff import Backoff
 from rfq_service.domain.clock import Clock
 from rfq_service.domain.errors import RfqError
@@ -48,7 +48,7 @@ class Sequencer:
     anywhere is done by the next one.
 
     Args:
-        on_step: told the last leaf index after every step, of whichever replica it is.
+        on_step: told the last leaf index after every step, of whichever replica it is; the same one more than once.
         on_failure: told the name of the job that failed.
     """
 
@@ -122,11 +122,20 @@ class Sequencer:
 
     async def _follow(self, backoff: Backoff) -> None:
         async with self._database.connect() as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
+            raw: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
             try:
+                if self._database.has_sessions:
+                    # On the connection that steps: what it tells itself comes with the answer and wakes nobody.
+                    with unavailable_as_rfq_error():
+                        await raw.add_listener(CHANNEL, self._on_told)
                 await self._step_for_ever(raw, backoff)
             finally:
                 await connection.invalidate()
+
+    def _on_told(self, _connection: object, _pid: int, _channel: str, payload: str) -> None:
+        """Another replica has stepped, or this one."""
+        if payload.isdecimal():
+            self._on_step(int(payload))
 
     async def _step_for_ever(self, connection: asyncpg.Connection, backoff: Backoff) -> None:
         loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from rfq_service.db.engine import Database, unavailable_as_rfq_error
-from rfq_service.db.repositories.stream import CHANNEL, StreamReader
+from rfq_service.db.repositories.stream import StreamReader
 from rfq_service.desk.backoff import Backoff
 from rfq_service.domain.errors import ErrorCode, RfqError
 from rfq_service.domain.stream import CursorGoneError, StreamBounds, StreamEntry, StreamKey, Topic, firms_of, topic_of
@@ -241,19 +241,10 @@ class StreamHub:
         async with self._database.connect() as connection:
             raw: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
             try:
-                if self._database.has_sessions:
-                    with unavailable_as_rfq_error():
-                        await raw.add_listener(CHANNEL, self._on_told)
-                    raw.add_termination_listener(lambda _: self._work.set())
+                raw.add_termination_listener(lambda _: self._work.set())
                 await self._read_for_ever(raw, backoff)
             finally:
                 await connection.invalidate()
-
-    def _on_told(self, _connection: object, _pid: int, _channel: str, payload: str) -> None:
-        if payload.isdecimal():
-            self.advance(int(payload))
-        else:
-            self._work.set()
 
     async def _read_for_ever(self, connection: asyncpg.Connection, backoff: Backoff) -> None:
         reader = StreamReader(connection)

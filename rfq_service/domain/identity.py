@@ -28,6 +28,7 @@ class Scope(StrEnum):
     QUOTE_WRITE = "quote:write"
     PRICE_READ = "price:read"
     AUDIT_READ = "audit:read"
+    METRICS_READ = "metrics:read"
     ADMIN = "admin"
 
 
@@ -36,7 +37,7 @@ SCOPES_OF_ROLE: Mapping[Role, frozenset[Scope]] = {
     Role.BUY_SIDE: frozenset({Scope.RFQ_READ, Scope.RFQ_WRITE}),
     Role.DEALER: frozenset({Scope.RFQ_READ, Scope.QUOTE_WRITE, Scope.PRICE_READ}),
     Role.AUDITOR: frozenset({Scope.AUDIT_READ}),
-    Role.OPERATOR: frozenset({Scope.ADMIN}),
+    Role.OPERATOR: frozenset({Scope.METRICS_READ, Scope.ADMIN}),
 }
 
 

@@ -61,7 +61,7 @@ REFUSALS = Instrument(
 BACKGROUND_FAILURES = Instrument(
     "rfq_background_failures_total", Kind.COUNTER, "Background work that failed, by task.", ("task",)
 )
-COMMIT_QUEUE = Instrument("rfq_commit_queue_requests", Kind.GAUGE, "Evaluations that wait for the group commit.")
+COMMIT_QUEUE = Instrument("rfq_commit_queue_requests", Kind.GAUGE, "Requests that wait for a group commit.")
 MARKET_MESSAGES = Instrument(
     "rfq_market_messages_total", Kind.COUNTER, "Market data messages taken in, by kind.", ("instrument", "kind")
 )

@@ -16,6 +16,9 @@ from sqlalchemy import text
 
 from rfq_service.app import create_app
 from rfq_service.db.engine import Database
+from rfq_service.domain.changes import Changes, RfqBook
+from rfq_service.domain.errors import InvariantError
+from rfq_service.domain.quote import Quote
 from tests.api.service import CLIENT, DEALERS, Service, make_runtime
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -87,6 +90,55 @@ async def test_a_quote_whose_time_is_over_is_decided_without(
         [short, long],
         [long],
     ]
+
+
+async def test_an_rfq_that_cannot_be_swept_stops_no_other(
+    service: Service, client: httpx.AsyncClient, dealer: httpx.AsyncClient, market: dict[str, Any], owner: Database
+) -> None:
+    rfq_ids = [(await post(client, "/v1/rfqs", order(market)))["rfq"]["rfq_id"] for _ in range(2)]
+    sweeper = service.runtime.sweeper
+
+    class Listener:
+        """As the buy side, with a bug for one RFQ."""
+
+        def on_quotes_changed(self, changes: Changes, book: RfqBook, new: Quote | None, now_ns: int) -> None:
+            if str(book.rfq.rfq_id) == rfq_ids[0]:
+                raise InvariantError("a bug")
+            service.runtime.buy_side.on_quotes_changed(changes, book, new, now_ns)
+
+    sweeper._listener = Listener()
+    try:
+        for rfq_id in rfq_ids:
+            body = {"ask": {"price": market["ask"]}, "ttl_s": "0.2"}
+            await post(dealer, f"/v1/dealer/rfqs/{rfq_id}/quotes", body)
+
+        async def has_ended(rfq_id: str) -> bool:
+            return bool(await payloads(owner, rfq_id, "quote.ended"))
+
+        await until(lambda: has_ended(rfq_ids[1]))
+        assert not await has_ended(rfq_ids[0])
+        assert (await service.runtime.readiness())["tasks"] == "ok"
+    finally:
+        sweeper._listener = service.runtime.buy_side
+    await until(lambda: has_ended(rfq_ids[0]))
+
+
+async def test_replies_are_forgotten_as_fast_as_they_may_come(service: Service, owner: Database) -> None:
+    add = text(
+        "INSERT INTO idempotency_key SELECT firm.id, 'x', sha256(int4send(n)), sha256(''), 200, '', 1, 2 "
+        "FROM (SELECT id FROM firm LIMIT 1) AS firm, generate_series(1, 4000) AS n"
+    )
+    left = text("SELECT count(*) FROM idempotency_key WHERE operation = 'x'")
+    async with owner.connect() as connection:
+        await connection.execute(add)
+        await connection.commit()
+    service.runtime.sweeper._purged_at_ns = None  # a minute has passed
+
+    async def is_empty() -> bool:
+        async with owner.connect() as connection:
+            return (await connection.execute(left)).scalar_one() == 0
+
+    await until(is_empty)
 
 
 async def test_a_subscriber_needs_no_second_question(

@@ -318,6 +318,7 @@ async def test_a_repeated_creation_is_answered_without_the_secret_and_nothing_of
         first = await http.post("/v1/admin/keys", json={"firm": CLIENT}, headers=headers)
         second = await http.post("/v1/admin/keys", json={"firm": CLIENT}, headers=headers)
     secret = first.json()["client_secret"]
+    assert first.headers["cache-control"] == "no-store"
     assert (second.status_code, second.headers["idempotency-replayed"]) == (201, "true")
     assert second.json() == {**first.json(), "client_secret": None}
     for table in ("api_key", "event", "idempotency_key", "stream_entry"):

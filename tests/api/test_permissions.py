@@ -32,7 +32,6 @@ PUBLIC = {
     ("GET", "/.well-known/jwks.json"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
-    ("GET", "/metrics"),
 }
 BUY, DEALER, AUDIT, OPERATE = Role.BUY_SIDE, Role.DEALER, Role.AUDITOR, Role.OPERATOR
 EVERYBODY = tuple(Role)
@@ -60,6 +59,7 @@ EXPECTED: dict[tuple[str, str], tuple[tuple[Role, ...], Scope | None]] = {
     ("POST", "/v1/dealer/price"): ((DEALER,), Scope.PRICE_READ),
     ("GET", "/v1/audit/quotes"): ((AUDIT,), Scope.AUDIT_READ),
     ("GET", "/v1/audit/events"): ((AUDIT,), Scope.AUDIT_READ),
+    ("GET", "/metrics"): ((OPERATE,), Scope.METRICS_READ),
     ("GET", "/v1/admin/firms"): ((OPERATE,), Scope.ADMIN),
     ("POST", "/v1/admin/firms"): ((OPERATE,), Scope.ADMIN),
     ("GET", "/v1/admin/keys"): ((OPERATE,), Scope.ADMIN),

@@ -143,6 +143,7 @@ async def test_unknown_routes_and_methods_are_problems_too(method: str, path: st
         answer = await http.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
+    assert ("allow" in answer.headers) == (status == 405), "the methods that are there are named"
 
 
 async def test_requests_beyond_what_is_served_at_once_are_turned_away_and_health_is_not() -> None:
@@ -215,7 +216,9 @@ async def test_readiness_names_what_is_wrong() -> None:
 
 
 async def test_every_request_is_measured_by_operation_and_outcome() -> None:
-    async with http_with(_not_found) as http:
+    runtime = FakeRuntime(FakeDesk(_not_found))
+    async with http_on(runtime) as http:
         await http.get(RFQS)
-        text = (await http.get("/metrics")).text
+        assert (await http.get("/metrics")).status_code == 403  # for operators
+    text = runtime.telemetry.prometheus_text().decode()
     assert 'rfq_use_case_duration_seconds_count{use_case="list_rfqs",outcome="refused"} 1' in text

@@ -257,9 +257,9 @@ def test_public_calls_need_no_token_and_ready_answers_503(client, server):
     told = {"status": "unavailable", "components": {"database": "gone"}}
     server.behaviours["/health/ready"] = [answer(503, told)]
     assert client.ready().components == {"database": "gone"}
+    assert server.tokens == 0
     server.behaviours["/metrics"] = [answer(200, b"# HELP x\n")]
     assert client.metrics() == "# HELP x\n"
-    assert server.tokens == 0
 
 
 def test_pages_are_followed_to_the_last(server):

@@ -239,9 +239,10 @@ def running(service, firm, program, folder):
 
 def wait_for_sockets(service, count):
     deadline = time.monotonic() + 30
-    while f"rfq_stream_sockets {count}\n" not in service.firms[CLIENT].metrics():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with Client(service.url, *service.keys["Operator"], policy=QUICK) as operator:
+        while f"rfq_stream_sockets {count}\n" not in operator.metrics():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_examples_of_the_document_trade_with_each_other(service, tmp_path):

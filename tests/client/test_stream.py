@@ -140,6 +140,28 @@ async def test_expired_cursor_is_said_and_the_subscription_goes_on():
     assert [message.get("after") for message in service.heard] == [3, 70]
 
 
+async def test_a_subscription_that_is_refused_for_now_is_made_again_and_nothing_is_missed():
+    refused = {"type": "error", "code": "DATABASE_UNAVAILABLE", "detail": "try again", "field": ""}
+    scripts = (
+        [{"type": "resync", "first": 50, "last": 70}, "listen", refused],
+        [refused],
+        [subscribed(80), event(71)],
+    )
+    async with serving(*scripts) as service, reading(service, after=3) as stream:
+        resync, first = await take(stream, 2)
+    assert resync == Resync(first=50, last=70)
+    assert first.number == 71
+    assert [message.get("after") for message in service.heard] == [3, 70, 70, 70]
+
+
+async def test_a_market_that_does_not_exist_is_said_at_once():
+    refused = {"type": "error", "code": "UNKNOWN_INSTRUMENT", "detail": "no instrument X", "field": ""}
+    async with serving([refused]) as service:
+        with pytest.raises(StreamRefused, match="no instrument X"):
+            await reading(service, topics=[Topic.BOARD], instruments=["X"]).connect()
+    assert len(service.heard) == 1
+
+
 async def test_events_are_typed():
     kinds = [
         event(1, "quote.posted", dealer="A", bid=None, ask="1.20", quantity="10", valid_until_ns=5),

@@ -47,7 +47,7 @@ _EVENT = """
                        audience, position)
     VALUES ($1, 'fill.booked', 2, $2, $3, $4, $5, '{}', 'both', 0)
 """
-_RECORD = "INSERT INTO idempotency_key VALUES ($1, 'accept_quote', $2, $2, 200, 'reply', 1, 9)"
+_RECORD = "INSERT INTO idempotency_key VALUES ($1, $2, $3, $3, 200, 'reply', 1, 9)"
 _API_KEY = "INSERT INTO api_key VALUES ($1, $2, $3, 'rfq_', '', 1, NULL, 'buy_side', '{rfq:read}', NULL, NULL, NULL)"
 
 
@@ -82,8 +82,8 @@ async def _settle_client(owner: asyncpg.Connection, client: UUID, panel: list[UU
     await owner.execute(_FILL_LEG, identifier(FILL, client), client, EMIL)
     await owner.execute(_EVENT, identifier(EVENT, client), client, EMIL, rfq_id, quote_id)
     digest = client.bytes * 2
-    for firm in (client, EMIL if client == ANNA else DORA):
-        await owner.execute(_RECORD, firm, digest)
+    for firm, operation in ((client, "accept_quote"), (EMIL if client == ANNA else DORA, "post_quote")):
+        await owner.execute(_RECORD, firm, operation, digest)
     await owner.execute(_API_KEY, identifier(KEY, client), client, digest)
 
 

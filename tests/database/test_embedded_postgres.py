@@ -106,7 +106,8 @@ def test_cluster_is_durable_checked_private_and_on_the_loopback_only(made_dir):
         "password_encryption": "scram-sha-256",
     }
     assert encoding == "UTF8"
-    assert (made_dir / "password").stat().st_mode & 0o777 == 0o600
+    for name in ("password", "server.log"):
+        assert (made_dir / name).stat().st_mode & 0o777 == 0o600, name
     assert (made_dir / "cluster").stat().st_mode & 0o777 == 0o700
     assert (made_dir / "socket").stat().st_mode & 0o777 == 0o700
 

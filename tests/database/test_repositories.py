@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from rfq_service.db.engine import Databases
+from rfq_service.db.repositories.books import find_due
 from rfq_service.db.repositories.idempotency import KeyUsedError
 from rfq_service.domain.changes import Changes
 from rfq_service.domain.errors import InvariantError
@@ -200,10 +201,11 @@ async def test_what_is_due_and_who_goes_first(databases: Databases, client: Firm
     await store_quote(databases, first, "Elsewhere")  # never ends here
     later_ns = NOW_NS + 120 * NS_PER_S
     both = {(first.rfq_id, client.firm_id), (second.rfq_id, client.firm_id)}
-    async with databases.desk.begin() as uow:
-        assert await uow.rfqs.due_rfqs(NOW_NS, 10) == await uow.rfqs.due_quotes(NOW_NS, 10) == []
-        assert set(await uow.rfqs.due_rfqs(later_ns, 10)) == set(await uow.rfqs.due_quotes(later_ns, 10)) == both
-        assert len(await uow.rfqs.due_rfqs(later_ns, 1)) == 1
+    async with databases.desk.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert await find_due(raw, NOW_NS, 10) == []
+        assert sorted(await find_due(raw, later_ns, 10)) == sorted(both)
+        assert len(await find_due(raw, later_ns, 1)) == 1
     async with (
         databases.desk.begin(firm=client.firm_id) as holder,
         databases.desk.begin(firm=client.firm_id) as sweeper,
@@ -213,9 +215,9 @@ async def test_what_is_due_and_who_goes_first(databases: Databases, client: Firm
         assert await sweeper.rfqs.try_lock(second.rfq_id)
     changes = Changes(client.firm_id, saved_rfq=first.apply(RfqEvent.EXPIRE), ends=[(quotes[0], ended(quotes[0]))])
     await samples.store(databases, changes)
-    async with databases.desk.begin() as uow:
-        assert await uow.rfqs.due_rfqs(later_ns, 10) == [(second.rfq_id, client.firm_id)]
-        assert await uow.rfqs.due_quotes(later_ns, 10) == [(second.rfq_id, client.firm_id)]
+    async with databases.desk.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert await find_due(raw, later_ns, 10) == [(second.rfq_id, client.firm_id)]
 
 
 async def test_a_key_is_stored_with_its_effect_and_purged_at_its_time(

@@ -18,9 +18,11 @@ from asyncpg import (
     UniqueViolationError,
 )
 
+from rfq_service.api.routes import OPERATIONS
 from rfq_service.db import migrate
 from rfq_service.db.engine import Database
 from rfq_service.db.roles import ROLES
+from rfq_service.domain.stream import PARTY_OF_ROLE
 from tests.database.parties import (
     ANNA,
     AUDITOR,
@@ -485,7 +487,6 @@ async def insert(connection: asyncpg.Connection, table: str, given: frozenset[st
         *(("rfq_writer", "firms", table) for table in INSERTS["rfq_writer"]),
         *(("rfq_desk", "firm", table) for table in INSERTS["rfq_desk"] if table != "idempotency_key"),
         ("rfq_desk", "principal", "idempotency_key"),
-        ("rfq_operator", "principal", "idempotency_key"),
     ],
 )
 async def test_a_row_of_another_firm_is_not_written(
@@ -549,6 +550,35 @@ async def test_a_key_of_the_same_name_is_nobody_elses(owner, database_dsn: str) 
         await connection.execute(record, BERT, digest)
         rows = await connection.fetch("SELECT firm_id FROM idempotency_key")
         assert {row[0] for row in rows} == {BERT}
+
+
+@pytest.mark.parametrize(
+    "role,setting,party",
+    [("rfq_client", "firm", "client"), ("rfq_dealer", "firm", "dealer"), ("rfq_operator", "principal", "")],
+)
+async def test_stored_replies_are_for_the_role_whose_operations_they_answer(
+    owner, database_dsn: str, role: str, setting: str, party: str
+) -> None:
+    """Whatever firm is named, a dealer's role finds no reply to a client: limit prices and scores are in them."""
+    changing = {item.name: item.roles for item in OPERATIONS if item.changes}
+    own = {name for name, roles in changing.items() if {PARTY_OF_ROLE.get(item, "") for item in roles} == {party}}
+    record = "INSERT INTO idempotency_key VALUES ($1, $2, $3, $3, 200, 'reply', 1, 9)"
+    await owner.executemany(record, [(ANNA, name, bytes(32)) for name in changing])
+    async with connected(database_dsn, role) as connection, connection.transaction():
+        await enter(connection, **{setting: ANNA})
+        rows = await connection.fetch("SELECT operation FROM idempotency_key")
+        assert {row[0] for row in rows} == own != set()
+
+
+@pytest.mark.parametrize("firm,operation", [(ANNA, "add_key"), (OPERATOR, "accept_quote")])
+async def test_the_operator_stores_replies_to_himself_alone(
+    owner, database_dsn: str, firm: UUID, operation: str
+) -> None:
+    record = "INSERT INTO idempotency_key VALUES ($1, $2, $3, $3, 200, 'reply', 1, 9)"
+    async with connected(database_dsn, "rfq_operator") as connection, connection.transaction():
+        await enter(connection, principal=OPERATOR)
+        with pytest.raises(InsufficientPrivilegeError, match="row-level security"):
+            await connection.execute(record, firm, operation, bytes(32))
 
 
 # ----------------------------------------------------------------------------------------------------------- the doors

@@ -29,6 +29,7 @@ DEALERS = ("Dealer A", "Dealer B", "Dealer C")
 QUANTITY = 1_000
 _ANSWER_WITHIN_S = 15.0
 _PAUSE_AFTER_TROUBLE_S = 0.05
+_PAUSE_IN_TROUBLE_S = 0.2  # so that an outage does not fill the ledger
 _OPEN_RFQS_MAX = 12
 _TICK = Decimal("0.001")
 
@@ -331,8 +332,11 @@ class Load:
         desk = (BuySide if party in CLIENTS else SellSide)(self._floor, caller, market)
         while not self._is_stopping:
             change = await desk.step()
-            has_trouble = change is None or not 200 <= change.attempts[-1].status < 500
-            await asyncio.sleep(_PAUSE_AFTER_TROUBLE_S if has_trouble else self._think_s)
+            if change is None:
+                await asyncio.sleep(_PAUSE_AFTER_TROUBLE_S)
+            else:
+                is_answered = 200 <= change.attempts[-1].status < 500
+                await asyncio.sleep(self._think_s if is_answered else _PAUSE_IN_TROUBLE_S)
 
 
 def new_http() -> httpx.AsyncClient:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,27 +18,13 @@ from tests.support.waiting import blocking, execute
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 _ROUNDS_MAX = 5
-# Commits return before the log is written, and nobody writes it for a while: what a careless operator might set.
-_LOSSY = ("wal_writer_delay = '10s'", "wal_writer_flush_after = '1GB'", "bgwriter_lru_maxpages = 0")
-
-
-@pytest.fixture
-def lossy_postgres(fault_folder: Path) -> Iterator[BreakablePostgres]:
-    """A server of its own that may lose what it acknowledged last."""
-    folder = Path(tempfile.mkdtemp(prefix="lossy-", dir=fault_folder))
-    folder.chmod(0o755)
-    server = BreakablePostgres(folder)
-    server.start()
-    blocking(execute(server.dsn("postgres"), *(f"ALTER SYSTEM SET {setting}" for setting in _LOSSY)))
-    blocking(execute(server.dsn("postgres"), "SELECT pg_reload_conf()"))
-    yield server
-    server.stop()
 
 
 @pytest.mark.parametrize("how", ["stop_immediately", "kill"])
 def test_lost_acknowledgements_are_found(lossy_postgres: BreakablePostgres, fault_folder: Path, how: str) -> None:
     """The negative control: the same load, the same fault and the same checker must report a loss."""
     with open_stage(lossy_postgres, fault_folder) as stage:
+        # what a careless operator might set
         name = stage.dsn.rpartition("/")[2]
         blocking(execute(stage.dsn, f"ALTER DATABASE {name} SET synchronous_commit = off"))
         stage.add_service()

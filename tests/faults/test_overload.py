@@ -10,7 +10,7 @@ from tests.support.processes import wait_until_ready
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-_ENOUGH = 150
+_ENOUGH = 100
 
 
 def test_pool_exhausted_is_503_without_a_deadlock(stage: Stage) -> None:

@@ -223,11 +223,6 @@ class Market:
         self._close(rfq)
         self._done()
 
-    def is_any_due(self) -> bool:
-        due = [rfq for rfq in self.rfqs.values() if rfq.state in OPEN and self.now >= rfq.expires_at]
-        lapsed = [quote for quote in self.quotes.values() if quote.state == "active" and self.now >= quote.valid_until]
-        return bool(due or lapsed)
-
     def swept(self) -> list[ModelRfq]:
         """What is over ends; each RFQ in a change of its own, in an order that nobody promised."""
         changed = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
+from websockets.sync.client import connect
 
 from rfq_service.domain.identity import Role
 from tests.fuzz.model import CLIENT, DEALER, Market, ModelRfq, News
@@ -77,6 +79,8 @@ class Players:
         while len(entries) < count:
             assert time.monotonic() < until_s, f"{firm}, {party}: {len(entries)} of {count} events were told"
             entries = list(self._entries_after(firm, party, self.numbers[firm, party]))
+            if len(entries) < count:
+                time.sleep(0.003)
         return entries
 
     def start_anew(self) -> None:
@@ -87,6 +91,23 @@ class Players:
         for firm, party in PARTIES:
             for entry in self._entries_after(firm, party, self.numbers[firm, party]):
                 self.numbers[firm, party] = entry["number"]
+
+    def pushed(self, firm: str, party: str, count: int) -> tuple[list[str], list[str]]:
+        """Ids of the last ``count`` events of a stream: as its own party has them pushed, as the auditor reads them."""
+        after = max(0, self.numbers[firm, party] - count)
+        read = [entry["event_id"] for entry in self._entries_after(firm, party, after)]
+        url = self.stage.url.replace("http", "ws") + "/v1/stream"
+        headers = {"Authorization": self._http[firm, party].headers["Authorization"]}
+        wanted = {"op": "subscribe", "topics": ["rfqs", "quotes", "evaluations", "fills", "controls"], "after": after}
+        heard: list[str] = []
+        with connect(url, additional_headers=headers) as socket:
+            socket.send(json.dumps(wanted))
+            while len(heard) < len(read):
+                message = json.loads(socket.recv(timeout=_NUMBERED_WITHIN_S))
+                if message["type"] == "event":
+                    assert message["number"] == after + len(heard) + 1
+                    heard.append(message["event_id"])
+        return heard, read
 
     def _entries_after(self, firm: str, party: str, number: int) -> Iterator[Json]:
         after: int | None = number

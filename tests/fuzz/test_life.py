@@ -10,35 +10,48 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from random import Random
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from tests.fuzz.model import CLIENT, DEALER, Market, ModelQuote, ModelRfq, Prices, counted
+from tests.fuzz.model import CLIENT, DEALER, OPEN, Market, ModelQuote, ModelRfq, Prices, counted
 from tests.fuzz.players import ASKERS, PARTIES, Json, Players, news_of, secrets_from, takes_part
 from tests.fuzz.stage import DEALERS, Stage, ToldClock
 
 TICK, UNIT = Decimal("0.001"), Decimal(10)
 PANELS = ((), DEALERS, DEALERS[:2], DEALERS[1:4], DEALERS[2:], DEALERS[:1])
-EXPIRIES_S, TTLS_S, JUMPS_S = (20, 60, 300), (5, 30, 120), (3, 11, 31, 65)
+EXPIRIES_S, TTLS_S, JUMPS_S = (20, 60, 300, 300), (5, 30, 120, 200), (3, 11, 31, 65)
 SIDES = ("buy", "sell", "two_way")
-# Leg sides and ratios of a package.
-PACKAGES = (("buy", 1), ("sell", 1)), (("buy", 1), ("buy", 2)), (("buy", 3), ("sell", 2))
-STEPS, PLAYS = 30, 14
+# Leg sides and ratios.
+ONE_LEG = (("buy", 1),)
+PACKAGES = ONE_LEG, ONE_LEG, (("buy", 1), ("sell", 1)), (("buy", 1), ("buy", 2)), (("buy", 3), ("sell", 2))
+# What may happen, and how often.
+ACTIONS = {
+    "open_rfq": 3,
+    "quote": 6,
+    "pass_on": 1,
+    "withdraw": 2,
+    "accept": 8,
+    "cancel": 1,
+    "evaluate": 1,
+    "wait": 3,
+    "sweep": 2,
+    "repeat": 2,
+    "look_at_lists": 1,
+}
+STEPS, PLAYS = 40, 14
 MANY_STEPS, MANY_PLAYS = 60, 150
 
 
@@ -58,9 +71,6 @@ class Change:
 class Life(RuleBasedStateMachine):
     """One play: every RFQ of it is new, the firms stay the same."""
 
-    rfqs = Bundle("rfqs")
-    quotes = Bundle("quotes")
-
     def __init__(self, players: Players, base: dict[str, Decimal]) -> None:
         super().__init__()
         self.players, self.base = players, base
@@ -68,6 +78,7 @@ class Life(RuleBasedStateMachine):
         self.changes: list[Change] = []
         self.legs: dict[str, tuple[tuple[str, int], ...]] = {}
         self.touched: set[str] = set()
+        self.steps = 0
         self.players.start_anew()
 
     # -------------------------------------------------------------------------------------------------------- talking
@@ -90,29 +101,46 @@ class Life(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------------ what may happen
 
-    @initialize(target=rfqs, side=st.sampled_from(SIDES), package=st.sampled_from([None, *PACKAGES]))
-    def begin(self, side: str, package: Any) -> Any:
-        """There is always something to quote."""
-        modes = ["any_part", "all_or_none"]
-        return multiple(
-            *(self.open_rfq(ASKERS[0], side, mode, package, (), 4, anonymous=False, expiry=300) for mode in modes)
-        )
+    @initialize(number=st.integers(0, 2**64 - 1))
+    def begin(self, number: int) -> None:
+        """There is always something to trade."""
+        chance = Random(number)
+        for mode in ("all_or_none", "any_part", "minimum"):
+            self._open(chance, ASKERS[0], mode, (), 300)
+            rfq = list(self.market.rfqs.values())[-1]
+            for worse, dealer in enumerate(DEALERS[:3]):
+                self._quote(rfq, dealer, worse, "all", chance.choice(TTLS_S), is_key_old=False)
 
-    @rule(
-        target=rfqs,
-        client=st.sampled_from(ASKERS),
-        side=st.sampled_from(SIDES),
-        size_mode=st.sampled_from(["all_or_none", "any_part", "any_part", "minimum"]),
-        package=st.sampled_from([None, None, *PACKAGES]),
-        panel=st.sampled_from(PANELS),
-        units=st.integers(1, 9),
-        anonymous=st.booleans(),
-        expiry=st.sampled_from(EXPIRIES_S),
-    )
-    def open_rfq(
-        self, client: str, side: str, size_mode: str, package: Any, panel: Any, units: int, anonymous: bool, expiry: int
-    ) -> Any:
-        quantity, legs = units * UNIT, package or (("buy", 1),)
+    @rule(number=st.integers(0, 2**64 - 1))
+    def act(self, number: int) -> None:
+        """One of the things that may happen. Hypothesis chooses by number: left alone it repeats the dull ones."""
+        self.steps += 1
+        chance = Random(f"{number} {self.steps}")  # or a number drawn twice does the same twice
+        name = chance.choices(list(ACTIONS), list(ACTIONS.values()))[0]
+        note(f"{name} at {self.market.now} s")
+        getattr(self, name)(chance)
+
+    def an_rfq(self, chance: Random) -> ModelRfq:
+        """One that is open, mostly."""
+        now = self.market.now
+        still_open = [rfq for rfq in self.market.rfqs.values() if rfq.state in OPEN and now < rfq.expires_at]
+        return chance.choice(still_open if still_open and chance.random() < 0.8 else list(self.market.rfqs.values()))
+
+    def live_quotes(self) -> list[ModelQuote]:
+        return [quote for quote in self.market.quotes.values() if quote.is_live(self.market.now)]
+
+    def a_quote(self, chance: Random) -> ModelQuote:
+        """One that is live, mostly."""
+        live = self.live_quotes()
+        return chance.choice(live if live and chance.random() < 0.8 else list(self.market.quotes.values()))
+
+    def open_rfq(self, chance: Random) -> None:
+        mode = chance.choice(["all_or_none", "any_part", "any_part", "minimum", "minimum"])
+        self._open(chance, chance.choice(ASKERS), mode, chance.choice(PANELS), chance.choice(EXPIRIES_S))
+
+    def _open(self, chance: Random, client: str, size_mode: str, panel: tuple[str, ...], expiry: int) -> None:
+        side, legs, units = chance.choice(SIDES), chance.choice(PACKAGES), chance.randint(2, 9)
+        anonymous, quantity = chance.random() < 0.3, units * UNIT
         minimum = -(-units // 2) * UNIT if size_mode == "minimum" else None
         body = {**self.terms(legs, side, quantity), "size_mode": size_mode, "panel": panel, "anonymous": anonymous}
         body |= {"expires_in_s": str(expiry), "minimum_quantity": None if minimum is None else str(minimum)}
@@ -121,26 +149,23 @@ class Life(RuleBasedStateMachine):
         refusals = {"UNKNOWN_DEALER"} if client in panel else set()
         refusals |= {"PANEL_TOO_SMALL"} if anonymous and len(asked) < 5 else set()
         if refused(answer, refusals):
-            return multiple()
+            return
         rfq_id = answer.json()["rfq"]["rfq_id"]
         expires_at, reference = self.market.now + expiry, body["client_reference"]
         rfq = ModelRfq(rfq_id, client, asked, side, quantity, size_mode, minimum, anonymous, reference, expires_at)
         self.legs[rfq_id] = legs
         self.market.open(rfq)
         self.touched.add(rfq_id)
-        return rfq_id
 
-    @rule(
-        target=quotes,
-        rfq_id=rfqs,
-        dealer=st.sampled_from(DEALERS),
-        worse=st.integers(0, 4),
-        share=st.sampled_from(["all", "all", "half", "tiny", "more"]),
-        ttl=st.sampled_from(TTLS_S),
-        old_key=st.integers(0, 9),
-    )
-    def quote(self, rfq_id: str, dealer: str, worse: int, share: str, ttl: int, old_key: int) -> Any:
-        rfq = self.market.rfqs[rfq_id]
+    def quote(self, chance: Random) -> None:
+        """Dealers answer, one after the other; one who comes twice replaces his quote."""
+        rfq, share = self.an_rfq(chance), chance.choice(["all", "all", "all", "half", "tiny", "more"])
+        for _ in range(chance.randint(1, 3)):
+            ttl, is_key_old = chance.choice(TTLS_S), chance.random() < 0.1
+            self._quote(rfq, chance.choice(DEALERS), chance.randint(0, 4), share, ttl, is_key_old=is_key_old)
+
+    def _quote(self, rfq: ModelRfq, dealer: str, worse: int, share: str, ttl: int, *, is_key_old: bool) -> None:
+        rfq_id = rfq.rfq_id
         quantity = part_of(rfq.quantity, share)
         bid, ask = (self.prices(rfq_id, side, worse) for side in ("sell", "buy"))
         shown = {
@@ -152,10 +177,10 @@ class Life(RuleBasedStateMachine):
         body |= {"quantity": str(quantity), "ttl_s": str(ttl)}
         # a key is its firm's own: what another firm used is as good as new
         used = [change.key for change in self.changes if change.firm != dealer]
-        key = used[-1] if used and old_key == 0 and not self.has_used(dealer, used[-1]) else ""
+        key = used[-1] if used and is_key_old and not self.has_used(dealer, used[-1]) else ""
         answer = self.change(dealer, DEALER, f"/v1/dealer/rfqs/{rfq_id}/quotes", body, key)
         if refused(answer, self.market.refusals_of_quote(rfq, dealer, quantity)):
-            return multiple()
+            return
         MET["another firm's key"] += bool(key)
         quote_id = answer.json()["quote_id"]
         prices = {name: self.net(rfq_id, leg_prices) for name, leg_prices in shown.items()}
@@ -163,11 +188,10 @@ class Life(RuleBasedStateMachine):
         made = ModelQuote(quote_id, rfq_id, dealer, quantity, prices.get("bid"), prices.get("ask"), until)
         self.market.quoted(rfq, made)
         self.touched.add(rfq_id)
-        return quote_id
 
-    @rule(rfq_id=rfqs, dealer=st.sampled_from(DEALERS))
-    def pass_on(self, rfq_id: str, dealer: str) -> None:
-        rfq = self.market.rfqs[rfq_id]
+    def pass_on(self, chance: Random) -> None:
+        rfq, dealer = self.an_rfq(chance), chance.choice(DEALERS)
+        rfq_id = rfq.rfq_id
         answer = self.change(dealer, DEALER, f"/v1/dealer/rfqs/{rfq_id}/pass")
         self.touched.add(rfq_id)
         if refused(answer, self.market.refusals_of_quote(rfq, dealer, rfq.quantity)):
@@ -176,26 +200,24 @@ class Life(RuleBasedStateMachine):
         empty = ModelQuote(quote_id, rfq_id, dealer, rfq.quantity, None, None, self.market.now)
         self.market.passed(rfq, empty)
 
-    @rule(quote_id=quotes, other=st.sampled_from([None, None, *DEALERS]))
-    def withdraw(self, quote_id: str, other: str | None) -> None:
-        quote = self.market.quotes[quote_id]
-        dealer = other or quote.dealer
-        answer = self.change(dealer, DEALER, f"/v1/dealer/quotes/{quote_id}/withdraw")
+    def withdraw(self, chance: Random) -> None:
+        quote = self.a_quote(chance)
+        dealer = quote.dealer if chance.random() < 0.7 else chance.choice(DEALERS)
+        answer = self.change(dealer, DEALER, f"/v1/dealer/quotes/{quote.quote_id}/withdraw")
         self.touched.add(quote.rfq_id)
         if not refused(answer, self.market.refusals_of_withdrawal(dealer, quote)):
             self.market.withdrawn(quote)
 
-    @rule(
-        quote_id=quotes,
-        of_rfq=st.one_of(st.none(), st.none(), st.none(), rfqs),
-        other=st.sampled_from([None, None, None, *ASKERS]),
-        side=st.sampled_from(["right", "right", "right", None, "buy", "sell"]),
-        share=st.sampled_from([None, "all", "half", "half", "tiny", "more", "off"]),
-    )
-    def accept(self, quote_id: str, of_rfq: str | None, other: str | None, side: str | None, share: str | None) -> None:
-        quote = self.market.quotes[quote_id]
-        rfq = self.market.rfqs[of_rfq or quote.rfq_id]
-        client = other or rfq.client
+    def accept(self, chance: Random) -> None:
+        begun = [quote for quote in self.live_quotes() if self.market.rfqs[quote.rfq_id].filled]
+        quote = chance.choice(begun) if begun and chance.random() < 0.4 else self.a_quote(chance)
+        quote_id = quote.quote_id
+        rfq = self.market.rfqs[quote.rfq_id] if chance.random() < 0.9 else self.an_rfq(chance)
+        client = rfq.client if chance.random() < 0.9 else chance.choice(ASKERS)
+        side = chance.choice(["right"] * 6 + [None, "buy", "sell"])
+        # what is left after a part has traded is tried in excess more often
+        excess = ["more"] * (4 if rfq.filled else 1)
+        share = chance.choice([None, None, "all", "all", "half", "half", "half", "tiny", "off", *excess])
         side = min(rfq.sides()) if side == "right" else side
         quantity = None if share is None else part_of(rfq.remaining, share)
         body = {"quote_id": quote_id, "side": side, "quantity": None if quantity is None else str(quantity)}
@@ -210,18 +232,17 @@ class Life(RuleBasedStateMachine):
         assert (fill["quote_id"], fill["side"], Decimal(fill["quantity"])) == (quote_id, side, traded)
         assert Decimal(fill["price"]) == rfq.fills[-1][3]
 
-    @rule(rfq_id=rfqs, other=st.sampled_from([None, None, *ASKERS]))
-    def cancel(self, rfq_id: str, other: str | None) -> None:
-        rfq = self.market.rfqs[rfq_id]
-        client = other or rfq.client
+    def cancel(self, chance: Random) -> None:
+        rfq = self.an_rfq(chance)
+        rfq_id, client = rfq.rfq_id, rfq.client if chance.random() < 0.6 else chance.choice(ASKERS)
         answer = self.change(client, CLIENT, f"/v1/rfqs/{rfq_id}/cancel")
         self.touched.add(rfq_id)
         refusals = {"RFQ_NOT_FOUND"} if client != rfq.client else self.market.refusals_of_closed(rfq)
         if not refused(answer, refusals):
             self.market.cancelled(rfq)
 
-    @rule(target=rfqs, client=st.sampled_from(ASKERS), side=st.sampled_from(SIDES), dealers=st.integers(1, 3))
-    def evaluate(self, client: str, side: str, dealers: int) -> Any:
+    def evaluate(self, chance: Random) -> None:
+        client, side, dealers = chance.choice(ASKERS), chance.choice(SIDES), chance.randint(1, 3)
         legs = (("buy", 1),)
         body = self.terms(legs, side, UNIT)
         given_prices = {
@@ -233,7 +254,7 @@ class Life(RuleBasedStateMachine):
         answer = self.change(client, CLIENT, "/v1/evaluations", body)
         if not answer.is_success:  # the market is dated anew after each jump of the clock, a little later
             assert answer.json()["code"] == "STALE_MARKET", answer.text
-            return multiple()
+            return
         reply = answer.json()
         rfq_id, now = reply["rfq"]["rfq_id"], self.market.now
         rfq = ModelRfq(rfq_id, client, (), side, UNIT, "all_or_none", None, False, body["client_reference"], now + 300)
@@ -245,27 +266,22 @@ class Life(RuleBasedStateMachine):
         self.legs[rfq_id] = legs
         self.market.evaluated(rfq)
         self.touched.add(rfq_id)
-        return rfq_id
 
-    @rule(seconds=st.sampled_from(JUMPS_S))
-    def wait(self, seconds: int) -> None:
+    def wait(self, chance: Random) -> None:
+        seconds = chance.choice(JUMPS_S)
         self.players.advance(seconds)
         self.market.now += seconds
         self.touched |= set(list(self.market.rfqs)[-3:])
 
-    @precondition(lambda self: self.market.is_any_due())
-    @rule()
-    def sweep(self) -> None:
+    def sweep(self, _chance: Random) -> None:
         self.players.stage.run(self.players.stage.runtime.sweeper.sweep())
         self.touched |= {rfq.rfq_id for rfq in self.market.swept()}
 
-    @precondition(lambda self: self.changes)
-    @rule(which=st.integers(0, 1_000), how=st.sampled_from(["same", "same", "other body", "other firm"]))
-    def repeat(self, which: int, how: str) -> None:
-        change = self.changes[which % len(self.changes)]
+    def repeat(self, chance: Random) -> None:
+        change, how = chance.choice(self.changes), chance.choice(["same", "same", "other body", "other firm"])
         body = change.body + b" " if how == "other body" else change.body
         firms = [firm for firm, party in PARTIES if party == change.party and firm != change.firm]
-        firm = firms[which % len(firms)] if how == "other firm" else change.firm
+        firm = chance.choice(firms) if how == "other firm" else change.firm
         if how == "other firm" and change.path in ("/v1/rfqs", "/v1/evaluations"):
             return  # that would be a request like any other
         if how == "other firm" and change.path.endswith(("/quotes", "/pass")):
@@ -282,9 +298,8 @@ class Life(RuleBasedStateMachine):
         else:
             assert answer.status_code == 404, answer.text
 
-    @precondition(lambda self: len(self.market.rfqs) > 2)
-    @rule(client=st.sampled_from(ASKERS), dealer=st.sampled_from(DEALERS))
-    def look_at_lists(self, client: str, dealer: str) -> None:
+    def look_at_lists(self, chance: Random) -> None:
+        client, dealer = chance.choice(ASKERS), chance.choice(DEALERS)
         own = [rfq.rfq_id for rfq in self.market.rfqs.values() if rfq.client == client]
         assert self.listed(client, CLIENT, "/v1/rfqs", len(own), "rfq_id") == own[::-1]
         asked = [rfq.rfq_id for rfq in self.market.rfqs.values() if dealer in rfq.panel]
@@ -503,6 +518,10 @@ def test_random_lives_of_rfqs_are_as_promised(players: Players, base: dict[str, 
     # no shrinking: it would take longer than a test may; the steps are printed as they were made
     run_state_machine_as_test(lambda: Life(players, base), settings=bounded(PLAYS, STEPS, [Phase.generate]))
     assert not TO_MEET - MET.keys(), MET
+    for firm, party in PARTIES:
+        heard, read = players.pushed(firm, party, 50)
+        assert heard == read
+        assert heard
 
 
 @pytest.mark.slow

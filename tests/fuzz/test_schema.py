@@ -7,7 +7,6 @@ they come further than to the first 404. Every operation must have been answered
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,17 +16,13 @@ from uuid import uuid4
 import msgspec
 import pytest
 import requests
+import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
-with warnings.catch_warnings():
-    # of what it imports, none of it ours
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import schemathesis
-    from schemathesis.checks import not_a_server_error
-    from schemathesis.core import NOT_SET
-    from schemathesis.core.parameters import ParameterLocation
-    from schemathesis.specs.openapi import checks
+from schemathesis.checks import not_a_server_error
+from schemathesis.core import NOT_SET
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi import checks
 
 from rfq_service.api.openapi import operation_problems
 from rfq_service.api.operation import Operation
@@ -55,8 +50,6 @@ CONFORMANCE = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
-# What a route that is not there is answered, before any operation is reached.
-NO_ROUTE = {(404, "NOT_FOUND"), (405, "METHOD_NOT_ALLOWED")}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 EXAMPLES = 24
 MANY_EXAMPLES = 500

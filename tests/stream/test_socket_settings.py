@@ -2,12 +2,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from rfq_service.api.board_feed import BoardFeed
+from rfq_service.api.sockets import CloseCode, Sockets
+from rfq_service.domain.clock import SimClock
+from rfq_service.domain.market import ClockSource
+from rfq_service.market_data.board import IDENTITY, Board
+from rfq_service.settings import StreamSettings
+from tests.market_data.messages import START_MS, diff, instrument, new_ingest, snapshot
 from tests.stream.journal import Told, numbered_payload, write
 from tests.stream.service import closed, eventually, hear, say, serving, subscribe
 
@@ -86,6 +94,44 @@ async def test_the_board_is_conflated(database_dsn):
             async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http:
                 rows = (await http.get(f"http://127.0.0.1:{service.port}/v1/board")).json()["items"]
             assert set(rows[0]) == set(snapshot["items"][0])
+
+
+class Listener:
+    """A socket that counts how often it is woken."""
+
+    wants_board = True
+
+    def __init__(self):
+        self.woken = 0
+
+    def look(self):
+        pass
+
+    def wake(self):
+        self.woken += 1
+
+    def cut(self, code: CloseCode):
+        pass
+
+
+async def test_a_change_that_a_newcomer_saw_first_is_told_to_the_others():
+    now_ns = START_MS * 1_000_000
+    clock, ingest = SimClock(now_ns), new_ingest()
+    board = Board(clock)
+    board.install(ingest, IDENTITY, ClockSource.EXCHANGE)
+    ingest.process(snapshot(100, [("1.20", "1.5")], [("1.22", "1")]), now_ns)
+    sockets = Sockets(StreamSettings(board_ms=10), BoardFeed(board, clock, lambda: (instrument(),)))
+    listener = Listener()
+    with sockets.place(listener):
+        looking = asyncio.create_task(sockets.run())
+        await eventually(lambda: listener.woken)
+        woken = listener.woken
+        ingest.process(diff(101, 101, [("1.21", "1")], []), now_ns + 1)
+        assert sockets.board.refresh()  # as for the first message to a newcomer
+        await eventually(lambda: listener.woken > woken)
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
 
 
 async def test_going_down_ends_every_socket_and_waits_for_none(database_dsn, owner):

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -111,6 +111,15 @@ class TcpProxy:
         for way in self._ways.values():
             self._loop.call_soon_threadsafe(way.flows.set)
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing passes within the block."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
     def delay(self, direction: str, delay_s: float) -> None:
         """Hold each chunk of a direction for some seconds; 0 ends it."""
         self._ways[direction].delay_s = delay_s
@@ -128,9 +137,10 @@ class TcpProxy:
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
+        for way in self._ways.values():
+            way.flows.set()
         await self._cut()
-        for task in self._tasks:
-            task.cancel()
+        # they end by themselves: a cancelled one would be logged as an error by asyncio's server
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _cut(self) -> int:

@@ -1,4 +1,4 @@
-"""For operators: alive, ready, metrics. No token is needed."""
+"""For operators: alive and ready, which need no token, and metrics."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def ready() -> Call[Ready]:
 
 
 def metrics() -> Call[str]:
-    """The metrics in Prometheus' text format."""
-    return get("metrics", "/metrics", str, is_public=True)
+    """The metrics in Prometheus' text format; for operators."""
+    return get("metrics", "/metrics", str)

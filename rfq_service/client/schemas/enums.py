@@ -184,6 +184,7 @@ class Scope(OpenEnum):
     QUOTE_WRITE = "quote:write"
     PRICE_READ = "price:read"
     AUDIT_READ = "audit:read"
+    METRICS_READ = "metrics:read"
     ADMIN = "admin"
 
 

@@ -1,4 +1,7 @@
-"""The RFQs that dealers' quotes are for, locked and read; on asyncpg itself, as it happens with every quote."""
+"""RFQs that are about to change: those that quotes arrive for, locked and read, and those whose time has come.
+
+On asyncpg itself, as the first happens with every quote and the second all the time.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,7 @@ LEFT JOIN quote q ON q.id = a.quote_id
 WHERE r.id = ANY ($1)
 ORDER BY r.id, q.id
 """
+_DUE = "SELECT * FROM due_rfqs($1, $2) UNION SELECT * FROM due_quotes($1, $2)"
 
 
 async def lock_invited(
@@ -55,6 +59,14 @@ async def lock_invited(
     rows = await connection.fetch(_READ, list({rfq_id for _, rfq_id in found}))
     books = {rfq_id: _to_book(list(group)) for rfq_id, group in groupby(rows, key=lambda row: row["id"])}
     return {(dealer, rfq_id): books[rfq_id] for dealer, rfq_id in found}
+
+
+async def find_due(connection: asyncpg.Connection, now_ns: int, most: int) -> list[tuple[RfqId, FirmId]]:
+    """RFQs with their clients: up to ``most`` that are open beyond their time, and those of up to ``most`` quotes.
+
+    A quote that is good until its RFQ ends goes with it.
+    """
+    return [(RfqId(rfq_id), FirmId(client)) for rfq_id, client in await connection.fetch(_DUE, now_ns, most)]
 
 
 def _to_book(rows: Sequence[Any]) -> RfqBook:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, FunctionElement, Row, Select, Text, Uuid, cast, column, func, select, update
+from sqlalchemy import ARRAY, BigInteger, Row, Select, Text, Uuid, cast, column, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rfq_service.db.repositories.conversion import invitation_terms, rfqs_from_rows, to_page, to_quote
@@ -149,19 +149,6 @@ class RfqRepository:
             )
         )
         await self._connection.execute(statement)
-
-    async def due_rfqs(self, now_ns: int, most: int) -> Sequence[tuple[RfqId, FirmId]]:
-        """Up to ``most`` open RFQs whose time has come, each with its client."""
-        return await self._due(func.due_rfqs(now_ns, most))
-
-    async def due_quotes(self, now_ns: int, most: int) -> Sequence[tuple[RfqId, FirmId]]:
-        """RFQs that have up to ``most`` quotes whose own time has come before the RFQ's, each with its client."""
-        return await self._due(func.due_quotes(now_ns, most))
-
-    async def _due(self, function: FunctionElement[Any]) -> Sequence[tuple[RfqId, FirmId]]:
-        due = function.table_valued(column("rfq_id", Uuid), column("client_firm_id", Uuid))
-        rows = await self._connection.execute(select(due.c.rfq_id, due.c.client_firm_id).distinct())
-        return [(RfqId(row.rfq_id), FirmId(row.client_firm_id)) for row in rows]
 
     async def _books(self, chosen: Select[Any]) -> list[RfqBook]:
         def panels_from_rows(rows: Sequence[Any]) -> list[tuple[Rfq, tuple[FirmId, ...]]]:

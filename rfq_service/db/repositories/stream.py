@@ -19,7 +19,12 @@ CHANNEL = "rfq_stream"
 _COLUMNS = "firm_id, party, number, leaf_index, event_id, kind, occurred_at_ns, rfq_id, quote_id, payload_json"
 _STEP = "SELECT numbered, is_pending, last_leaf_index, oldest_pending_ns FROM sequence_events($1, $2)"
 _PURGE = "SELECT purge_stream($1, $2)"
-_SINCE = f"SELECT {_COLUMNS} FROM stream_entry WHERE leaf_index > $1 ORDER BY leaf_index LIMIT $2"  # noqa: S608
+# One round trip: the firms are named by what the entries are joined to, so before the policies look at any of them.
+_SINCE = (
+    "WITH scope AS MATERIALIZED (SELECT set_config('app.firms', $1, true) AS firms, $2::bigint AS cursor) "  # noqa: S608
+    f"SELECT found.* FROM scope CROSS JOIN LATERAL (SELECT {_COLUMNS} FROM stream_entry "
+    "WHERE leaf_index > scope.cursor ORDER BY leaf_index LIMIT $3) AS found"
+)
 _AFTER = (
     f"SELECT {_COLUMNS} FROM stream_entry WHERE firm_id = $1 AND party = $2 AND number > $3 "  # noqa: S608
     "ORDER BY number LIMIT $4"
@@ -64,7 +69,8 @@ class StreamReader:
 
     async def since(self, firms: Iterable[UUID], leaf_index: int, most: int) -> list[StreamEntry]:
         """Entries of these firms beyond a leaf index, in the order of their numbering."""
-        return [_to_entry(row) for row in await self._fetch(firms, _SINCE, leaf_index, most)]
+        named = ",".join(map(str, firms))
+        return [_to_entry(row) for row in await self._connection.fetch(_SINCE, named, leaf_index, most)]
 
     async def after(self, key: StreamKey, number: int, most: int) -> list[StreamEntry]:
         """Entries of one stream beyond a number."""
