@@ -35,7 +35,14 @@ _OUTCOME_OF_REASON = {
     QuoteEndReason.RFQ_CANCELLED: InvitationOutcome.CANCELLED,
     QuoteEndReason.RFQ_EXPIRED: InvitationOutcome.EXPIRED,
 }
-_WEIGHT = {InvitationOutcome.HIT: 2, InvitationOutcome.COVER: 1}
+# What was live at the end outweighs what had ended before, whatever the replicas' clocks made of the order of ids.
+_WEIGHT = {
+    QuoteEndReason.HIT: 3,
+    QuoteEndReason.COVER: 2,
+    QuoteEndReason.DONE_AWAY: 1,
+    QuoteEndReason.RFQ_CANCELLED: 1,
+    QuoteEndReason.RFQ_EXPIRED: 1,
+}
 
 
 def end_rfq(
@@ -115,20 +122,16 @@ def _cover_distance_micro_bps(rfq: Rfq, cover: Quote, fill: Fill) -> int:
 
 
 def _outcomes(quotes: Sequence[Quote], state: RfqState) -> dict[FirmId, InvitationOutcome]:
-    """What each dealer that answered is told: by his last quote, but a hit outranks whatever followed it.
-
-    The order of ids is that of the replicas' clocks, which may disagree: it decides only where nothing better does.
-    """
-    outcomes: dict[FirmId, InvitationOutcome] = {}
+    """What each dealer that answered is told: by his last quote, but a hit outranks whatever followed it."""
     lost = InvitationOutcome.DONE_AWAY if state is RfqState.FILLED else _OUTCOME_OF_REASON[_HOW[state][3]]
+    told: dict[FirmId, QuoteEndReason] = {}
     for quote in sorted(quotes, key=lambda quote: quote.quote_id):
-        if quote.dealer_firm_id is None or quote.end_reason in (None, QuoteEndReason.REPLACED_BY_DEALER):
+        dealer, reason = quote.dealer_firm_id, quote.end_reason
+        if dealer is None or reason is None or reason is QuoteEndReason.REPLACED_BY_DEALER:
             continue
-        outcome = _OUTCOME_OF_REASON.get(quote.end_reason, lost)
-        told = outcomes.get(quote.dealer_firm_id, outcome)
-        if _WEIGHT.get(outcome, 0) >= _WEIGHT.get(told, 0):
-            outcomes[quote.dealer_firm_id] = outcome
-    return outcomes
+        if _WEIGHT.get(reason, 0) >= _WEIGHT.get(told.get(dealer, reason), 0):
+            told[dealer] = reason
+    return {dealer: _OUTCOME_OF_REASON.get(reason, lost) for dealer, reason in told.items()}
 
 
 def _add_closing_events(

@@ -17,6 +17,7 @@ from typing import Any
 from rfq_service.db.engine import Databases
 from rfq_service.db.repositories.idempotency import KeyUsedError
 from rfq_service.db.unit_of_work import UnitOfWork
+from rfq_service.domain.clock import Clock
 from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
 from rfq_service.domain.history import IdempotencyRecord
 from rfq_service.domain.identifiers import FirmId
@@ -102,8 +103,9 @@ class OnceDesk:
     It remembers replies of this replica's own, up to ``remembered_bytes``, so that a repetition costs no work at all.
     """
 
-    def __init__(self, databases: Databases, remembered_bytes: int = _REMEMBERED_BYTES) -> None:
+    def __init__(self, databases: Databases, clock: Clock, remembered_bytes: int = _REMEMBERED_BYTES) -> None:
         self._databases = databases
+        self._clock = clock
         self._in_flight: set[OnceScope] = set()
         self._undecided: OrderedDict[OnceScope, None] = OrderedDict()
         self._remembered: OrderedDict[OnceScope, IdempotencyRecord] = OrderedDict()
@@ -117,7 +119,8 @@ class OnceDesk:
                 while one with it is at work, and whatever ``work`` refuses.
         """
         known = self._remembered.get(once.scope)
-        if known is not None:
+        # what the database has forgotten by now must not be remembered here: every replica gives the same answer
+        if known is not None and self._clock.now_ns() < known.expires_at_ns:
             return _replay(once, known)
         if once.scope in self._in_flight:
             raise _in_flight()
@@ -175,6 +178,9 @@ class OnceDesk:
 
     def _remember(self, scope: OnceScope, record: IdempotencyRecord) -> None:
         self._undecided.pop(scope, None)
+        replaced = self._remembered.pop(scope, None)
+        if replaced is not None:
+            self._room += len(replaced.body)
         self._remembered[scope] = record
         self._room -= len(record.body)
         while self._room < 0:

@@ -83,7 +83,8 @@ async def _round(port: int, bearers: list[str], seed: int) -> tuple[list[float],
     if set(answered) - set(seen):
         raise RuntimeError(f"{len(set(answered) - set(seen))} of {len(answered)} quotes never reached their client")
     pairs = [(seen[quote_id], at) for quote_id, at in answered.items()]
-    return [arrived - at for (arrived, _), at in pairs], [since for (_, since), _ in pairs]
+    # an event may overtake the answer to its quote
+    return [max(0.0, arrived - at) for (arrived, _), at in pairs], [since for (_, since), _ in pairs]
 
 
 async def _open_rfqs(http: httpx.AsyncClient, clients: list[str], seed: int) -> tuple[list[str], float]:

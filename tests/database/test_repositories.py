@@ -163,8 +163,6 @@ async def test_a_package_quote_comes_back_as_it_was(databases: Databases, client
     async with databases.client.read(client.firm_id) as uow:
         assert await uow.quotes.for_rfq(client.firm_id, rfq.rfq_id) == [package, outside]
         assert await uow.quotes.for_rfq(dealers[0].firm_id, rfq.rfq_id) == []
-        assert await uow.quotes.get_for_client(client.firm_id, outside.quote_id) == outside
-        assert await uow.quotes.get_for_client(dealers[0].firm_id, outside.quote_id) is None
     for dealer, expected in ((dealers[0], package), (dealers[1], None)):
         async with databases.dealer.read(dealer.firm_id) as uow:
             assert await uow.quotes.get_for_dealer(dealer.firm_id, package.quote_id) == expected
@@ -189,7 +187,7 @@ async def test_of_fifty_ends_at_once_one_succeeds(database_dsn: str, client: Fir
     assert results.count("") == 1
     assert sum("quote_end_pkey" in result for result in results) == 49
     async with databases.client.read(client.firm_id) as uow:
-        found = await uow.quotes.get_for_client(client.firm_id, quote.quote_id)
+        [found] = await uow.quotes.for_rfq(client.firm_id, rfq.rfq_id)
         assert (found.state, found.end_reason) == (QuoteState.CANCELLED, QuoteEndReason.WITHDRAWN_BY_DEALER)
     await databases.close()
 

@@ -17,7 +17,8 @@ import asyncpg
 from rfq_service import administration
 from rfq_service.db.unit_of_work import UnitOfWork
 from rfq_service.settings import Settings
-from tests.faults.load import CLIENTS, DEALERS, Credentials, Floor, Load, settle
+from tests.faults.caller import Credentials, Floor
+from tests.faults.load import CLIENTS, DEALERS, Load, settle
 from tests.faults.postgres import BreakablePostgres
 from tests.faults.subscriber import Subscriber
 from tests.support.ledger import Ledger

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 import websockets
 
-from tests.faults.load import Caller, Floor, new_http
+from tests.faults.caller import Caller, Floor, new_http
 
 TOPICS = ("rfqs", "quotes", "evaluations", "fills", "controls")
 _PAUSE_S = 0.05

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.load import CLIENTS, DEALERS, Caller, new_http
+from tests.faults.caller import Caller, new_http
+from tests.faults.load import CLIENTS, DEALERS
 from tests.faults.stage import Stage
 from tests.support.ledger import Outcome
 from tests.support.waiting import blocking

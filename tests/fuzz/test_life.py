@@ -52,7 +52,7 @@ ACTIONS = {
     "look_at_lists": 1,
 }
 STEPS, PLAYS = 40, 14
-MANY_STEPS, MANY_PLAYS = 60, 150
+MANY_STEPS, MANY_PLAYS = 60, 25
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,6 @@ class QuoteRepository:
         self._connection = connection
         self._history = HistoryQueries(connection)
 
-    async def get_for_client(self, client_firm_id: FirmId, quote_id: QuoteId) -> Quote | None:
-        """A quote on one of the client's RFQs."""
-        return await self._get(_quote.c.client_firm_id == client_firm_id, _quote.c.id == quote_id)
-
     async def get_for_dealer(self, dealer_firm_id: FirmId, quote_id: QuoteId) -> Quote | None:
         """A quote of the dealer's own."""
         return await self._get(_quote.c.dealer_firm_id == dealer_firm_id, _quote.c.id == quote_id)

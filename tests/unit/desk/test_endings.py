@@ -22,6 +22,7 @@ from tests.unit.domain.builders import DEALER, quote
         ([Reason.TTL_ELAPSED, Reason.WITHDRAWN_BY_DEALER, Reason.COVER], InvitationOutcome.COVER),
         ([Reason.HIT, Reason.REPLACED_BY_DEALER, Reason.COVER], InvitationOutcome.HIT),
         ([Reason.REPLACED_BY_DEALER, Reason.DONE_AWAY], InvitationOutcome.DONE_AWAY),
+        ([Reason.DEALER_PASSED, Reason.DONE_AWAY], InvitationOutcome.DONE_AWAY),
     ],
 )
 def test_an_outcome_does_not_depend_on_the_order_of_ids(reasons: list[Reason], outcome: InvitationOutcome) -> None:

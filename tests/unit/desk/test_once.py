@@ -9,6 +9,7 @@ import pytest
 
 from rfq_service.db.engine import Databases
 from rfq_service.desk.once import Once, OnceAnswer, OnceDesk
+from rfq_service.domain.clock import SimClock
 from rfq_service.domain.errors import ErrorCode, InvariantError, RfqError
 from rfq_service.domain.identifiers import FirmId
 from rfq_service.domain.identity import Role
@@ -27,7 +28,7 @@ async def effect(given: Once) -> None:
 
 
 async def test_a_repetition_is_answered_without_work() -> None:
-    desk = OnceDesk(NO_DATABASE)
+    desk = OnceDesk(NO_DATABASE, SimClock(5))
     done: list[Once] = []
 
     async def work(given: Once) -> None:
@@ -45,7 +46,7 @@ async def test_a_repetition_is_answered_without_work() -> None:
 
 
 async def test_of_two_at_once_one_is_told_to_wait() -> None:
-    desk, go = OnceDesk(NO_DATABASE), asyncio.Event()
+    desk, go = OnceDesk(NO_DATABASE, SimClock(5)), asyncio.Event()
 
     async def work(given: Once) -> None:
         await go.wait()
@@ -61,7 +62,7 @@ async def test_of_two_at_once_one_is_told_to_wait() -> None:
 
 
 async def test_only_so_many_bytes_are_remembered() -> None:
-    desk = OnceDesk(NO_DATABASE, remembered_bytes=100)
+    desk = OnceDesk(NO_DATABASE, SimClock(5), remembered_bytes=100)
     for number in range(50):
         await desk.run(Role.BUY_SIDE, once(key=bytes([number]), reply=b"x" * 30), effect)
     assert [key for _, _, key in desk._remembered] == [bytes([number]) for number in (47, 48, 49)]
@@ -76,4 +77,14 @@ async def test_a_change_that_stores_no_reply_is_a_bug() -> None:
         return None
 
     with pytest.raises(InvariantError):
-        await OnceDesk(NO_DATABASE).run(Role.BUY_SIDE, once(), forgets)
+        await OnceDesk(NO_DATABASE, SimClock(5)).run(Role.BUY_SIDE, once(), forgets)
+
+
+async def test_what_has_expired_is_forgotten_here_too() -> None:
+    clock = SimClock(5)
+    desk = OnceDesk(NO_DATABASE, clock)
+    assert not (await desk.run(Role.BUY_SIDE, once(), effect)).is_replay
+    clock.advance(9)
+    assert (await desk.run(Role.BUY_SIDE, once(reply=b"new"), effect)).is_replay
+    clock.advance(1)
+    assert await desk.run(Role.BUY_SIDE, once(reply=b"new"), effect) == OnceAnswer(201, b"new", is_replay=False)
