@@ -101,7 +101,7 @@ CHANGES = ("open_rfq", "evaluate_quotes", "post_quote", "pass_rfq", "withdraw_qu
 
 def forget(service: Service) -> None:
     """As after a restart: only the database remembers."""
-    service.runtime.once = type(service.runtime.once)(service.runtime.databases)
+    service.runtime.once = type(service.runtime.once)(service.runtime.databases, service.runtime.clock)
 
 
 @pytest.mark.parametrize("name", CHANGES)
