@@ -85,7 +85,7 @@ class PartyRegister:
             raise RfqError(ErrorCode.INVALID_FIELD, f"at most {LABEL_MAX} printable characters", "label")
         expires_at_ns = None if order.life_ns is None else self._now_ns + order.life_ns
         issued = await self._store_key(firm, role, scopes, order.label, expires_at_ns)
-        await self._note(EventKind.KEY_ADDED, firm, _described(issued.key))
+        await self._note(EventKind.KEY_ADDED, firm, _described(issued.key), role)
         return issued
 
     async def rotate_key(self, key_id: ApiKeyId, overlap_ns: int) -> IssuedKey:
@@ -105,7 +105,7 @@ class PartyRegister:
             ends_at_ns = min(ends_at_ns, old.expires_at_ns)
         await self._uow.identity.replace_key(key_id, issued.key.key_id, ends_at_ns)
         payload = {**_described(issued.key), "replaces": key_id, "replaced_ends_at_ns": ends_at_ns}
-        await self._note(EventKind.KEY_ROTATED, old.firm, payload)
+        await self._note(EventKind.KEY_ROTATED, old.firm, payload, old.role)
         return issued
 
     async def revoke_key(self, key_id: ApiKeyId) -> ApiKey:
@@ -117,7 +117,7 @@ class PartyRegister:
         key = await self._uow.identity.revoke_key(key_id, self._now_ns)
         if key is None:
             raise RfqError(ErrorCode.KEY_NOT_FOUND, "no such key, or revoked already")
-        await self._note(EventKind.KEY_REVOKED, key.firm, {"key_id": key_id})
+        await self._note(EventKind.KEY_REVOKED, key.firm, {"key_id": key_id}, key.role)
         return key
 
     async def add_grant(self, auditor_name: str, firm_name: str | None) -> AuditGrant:
@@ -181,11 +181,12 @@ class PartyRegister:
         await self._uow.identity.add_key(key, digest_of(secret), self._by)
         return IssuedKey(key, secret)
 
-    async def _note(self, kind: EventKind, firm: Firm, payload: dict[str, object]) -> None:
-        """Write the event, for the firm it is about to read, with who did it."""
+    async def _note(self, kind: EventKind, firm: Firm, payload: dict[str, object], role: Role | None = None) -> None:
+        """Write the event, with who did it, for the firm it is about: for the desk that a key of ``role`` serves."""
         payload = {**payload, "by": self._by or _COMMAND_LINE}
         event_id = self._new_id(self._now_ns)
-        if firm.is_dealer:
+        is_for_dealer = firm.is_dealer if role is None else role is Role.DEALER
+        if is_for_dealer:
             event = build_event(kind, event_id, self._now_ns, payload, Audience.DEALER, dealer=firm.firm_id)
         else:
             event = build_event(kind, event_id, self._now_ns, payload, Audience.CLIENT, client=firm.firm_id)

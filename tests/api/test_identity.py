@@ -587,3 +587,17 @@ async def test_published_keys_are_raw_ed25519(service: Service) -> None:
     for raw in service.runtime.identity.public_keys().values():
         key = Ed25519PublicKey.from_public_bytes(raw)
         assert key.public_bytes(Encoding.Raw, PublicFormat.Raw) == raw
+
+
+async def test_a_key_is_told_of_at_the_desk_it_serves(service: Service) -> None:
+    name = f"Firm {uuid4().hex[:8]}"
+    async with service.http(OPERATOR) as http:
+        await http.post("/v1/admin/firms", json={"name": name, "is_dealer": True})
+        for role in ("dealer", "buy_side"):
+            await http.post("/v1/admin/keys", json={"firm": name, "role": role})
+    found = await service.rows(
+        "SELECT audience, payload_json->>'role' FROM event WHERE kind = 'key.added' AND "
+        "coalesce(dealer_firm_id, client_firm_id) = (SELECT id FROM firm WHERE name = :name) ORDER BY id",
+        name=name,
+    )
+    assert sorted(tuple(row) for row in found) == [("client", "buy_side"), ("dealer", "dealer")]
