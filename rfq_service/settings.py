@@ -30,7 +30,7 @@ class DatabaseSettings:
     url: str = _setting("", "PostgreSQL DSN; DATABASE_URL is read too; empty starts the embedded server")
     data_dir: Path = _setting(Path(".data"), "folder of the embedded server and its files")  # noqa: RUF009
     role_secret: str = _setting("", "what the login roles' passwords follow from; empty: the password in the DSN")
-    pool_size: int = _setting(8, "connections for clients, dealers and changes, each; the rest takes eleven more", 2, 500)
+    pool_size: int = _setting(8, "connections for clients, dealers and changes, each; eleven more besides", 2, 500)
     statement_cache_size: int = _setting(256, "prepared statements per connection; 0 behind pgbouncer", 0, 10_000)
     command_timeout_ms: int = _setting(1_500, "longest statement", 10, 600_000)
     batch_max: int = _setting(64, "requests committed together at most", 1, 1_000)
