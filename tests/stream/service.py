@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import time
@@ -100,6 +101,16 @@ async def serving(dsn: str, *, token_s: int = 300, market_speed: float = 1.0, **
         server.should_exit = True
         await task
         listening.close()
+        await _end_what_lingers()
+
+
+async def _end_what_lingers() -> None:
+    """Close sockets that the service left to the end of its process: here the process goes on after it."""
+    loop = asyncio.get_running_loop()
+    for found in gc.get_objects():
+        if issubclass(type(found), asyncio.Transport) and getattr(found, "_loop", None) is loop:
+            found.abort()
+    await asyncio.sleep(0.05)
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 10.0) -> None:

@@ -3,9 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import random
-import warnings
 from uuid import UUID
 
 import asyncpg
@@ -33,11 +31,6 @@ def service_dsn(database_server):
 async def service(service_dsn):
     async with serving(service_dsn, heartbeat_s=0.3, queue_max=QUEUE_MAX, page_max=50, send_timeout_s=1.0) as served:
         yield served
-    # sockets whose server process was killed in the middle of something are left to the collector: let it be here
-    await asyncio.sleep(0.1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
