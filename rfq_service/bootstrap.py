@@ -266,7 +266,7 @@ def build_runtime(
         board=board,
         directory=directory,
         firms=firms,
-        once=OnceDesk(databases, clock, 2 * milliseconds_to_ns(settings.database.command_timeout_ms)),
+        once=OnceDesk(databases, clock),
         identity=_build_identity(settings, databases, clock),
         gate=Gate(settings, clock),
         buy_side=buy_side,

@@ -101,18 +101,13 @@ class OnceDesk:
     """Decides whether a request runs or is answered as before.
 
     It remembers replies of this replica's own, up to ``remembered_bytes``, so that a repetition costs no work at all.
-    A statement given up here ends on the server within ``settle_ns`` of the server's answering again.
     """
 
-    def __init__(
-        self, databases: Databases, clock: Clock, settle_ns: int = 0, remembered_bytes: int = _REMEMBERED_BYTES
-    ) -> None:
+    def __init__(self, databases: Databases, clock: Clock, remembered_bytes: int = _REMEMBERED_BYTES) -> None:
         self._databases = databases
         self._clock = clock
-        self._settle_ns = settle_ns
         self._in_flight: set[OnceScope] = set()
-        # since when a look found nothing, monotonic ns; 0 before the first look
-        self._undecided: OrderedDict[OnceScope, int] = OrderedDict()
+        self._undecided: OrderedDict[OnceScope, None] = OrderedDict()
         self._remembered: OrderedDict[OnceScope, IdempotencyRecord] = OrderedDict()
         self._room = remembered_bytes
 
@@ -135,7 +130,6 @@ class OnceDesk:
                 known = await self._look_up(role, once)
                 if known is not None:
                     return _replay(once, known)
-                self._wait_until_settled(once)
             return await self._work(role, once, work)
         finally:
             self._in_flight.discard(once.scope)
@@ -177,16 +171,8 @@ class OnceDesk:
         async with opened as uow:
             return await uow.idempotency.find(once.firm_id, once.operation, once.key_digest)
 
-    def _wait_until_settled(self, once: Once) -> None:
-        """Go on only when the earlier try can no longer commit: a server that was stalled may still be at it."""
-        now_ns = self._clock.monotonic_ns()
-        since_ns = self._undecided[once.scope] = self._undecided[once.scope] or now_ns
-        if now_ns < since_ns + self._settle_ns:
-            raise _in_flight()
-        del self._undecided[once.scope]
-
     def _leave_undecided(self, once: Once) -> None:
-        self._undecided[once.scope] = 0
+        self._undecided[once.scope] = None
         if len(self._undecided) > _UNDECIDED_MAX:
             self._undecided.popitem(last=False)
 

@@ -88,27 +88,3 @@ async def test_what_has_expired_is_forgotten_here_too() -> None:
     assert (await desk.run(Role.BUY_SIDE, once(reply=b"new"), effect)).is_replay
     clock.advance(1)
     assert await desk.run(Role.BUY_SIDE, once(reply=b"new"), effect) == OnceAnswer(201, b"new", is_replay=False)
-
-
-async def test_an_unknown_outcome_is_waited_for_before_the_work_is_done_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimClock(5)
-    desk = OnceDesk(NO_DATABASE, clock, settle_ns=100)
-    looks: list[Role] = []
-
-    async def find_nothing(role: Role, _: Once) -> None:
-        looks.append(role)
-
-    async def lose(_: Once) -> None:
-        raise RfqError(ErrorCode.DATABASE_UNAVAILABLE, "lost")
-
-    monkeypatch.setattr(desk, "_look_up", find_nothing)
-    with pytest.raises(RfqError, match="lost"):
-        await desk.run(Role.BUY_SIDE, once(), lose)
-    for passed_ns in (0, 99):
-        clock.advance(passed_ns)
-        with pytest.raises(RfqError) as refused:
-            await desk.run(Role.BUY_SIDE, once(), effect)
-        assert refused.value.code is ErrorCode.IDEMPOTENCY_IN_FLIGHT
-    clock.advance(1)
-    assert not (await desk.run(Role.BUY_SIDE, once(), effect)).is_replay
-    assert len(looks) == 3
