@@ -43,7 +43,15 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and of all its children, dead ones included."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     own = sum(int(fields[index]) for index in range(11, 15)) / _TICKS_PER_S
-    return own + sum(cpu_seconds(child) for child in _children(pid))
+    return own + sum(_child_cpu_seconds(child) for child in _children(pid))
+
+
+def _child_cpu_seconds(pid: int) -> float:
+    """As ``cpu_seconds``; a child that has just ended counts with its parent."""
+    try:
+        return cpu_seconds(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def _children(pid: int) -> list[int]:
